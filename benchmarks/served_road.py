@@ -1,0 +1,100 @@
+"""The served road against the evaluated one on ExpW's test photos: what does finding the faces cost?
+
+    python benchmarks/served_road.py --data ../shared/data [--run RUN] [--split test]
+
+Evaluated: the network is given the labelled box. Served: it is given the photo, the detector finds the faces, and a labelled
+face counts as right if the nearest found face whose centre lies within 0.3 of the labelled box's size has its label; one that
+was not found is wrong. Both roads answer about the same faces, so the difference has a paired interval: 95%, by bootstrap over
+photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from fercore import Predictor, datasets
+from fercore.errors import FerError
+
+NEAR = 0.3
+RESAMPLES = 2000
+
+
+def roads(predictor: Predictor, dataset: datasets.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each labelled face whether either road is right about it, and which photo it is in: (N,) each."""
+    boxes, labels = dataset.boxes(), dataset.table["label"].to_numpy()
+    evaluated, served, photo = [], [], []
+    for number, (image, positions) in enumerate(dataset.table.groupby("image", sort=False).indices.items()):
+        picture = dataset.open_image(image)
+        own = boxes[positions]
+        answers = predictor.classify(picture, own, framing=dataset.framing).argmax(axis=1)
+        faces = predictor.predict(picture)
+        centres = np.array([[f.box[0] + f.box[2] / 2, f.box[1] + f.box[3] / 2] for f in faces]).reshape(-1, 2)
+        for position, box, answer in zip(positions, own, answers, strict=True):
+            away = np.hypot(*((centres - box[:2] - box[2:] / 2) / box[2:]).T)
+            near = faces[int(away.argmin())].label if len(away) and away.min() <= NEAR else None
+            evaluated.append(predictor.labels[answer] == labels[position])
+            served.append(near == labels[position])
+            photo.append(number)
+    return np.array(evaluated), np.array(served), np.array(photo)
+
+
+def paired_interval(difference: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """Return the 95% interval of the mean of paired differences (N,), by bootstrap over groups (N,)."""
+    rng = np.random.default_rng(seed)
+    sums = np.bincount(groups, weights=difference)
+    counts = np.bincount(groups)
+    drawn = rng.integers(0, len(counts), (RESAMPLES, len(counts)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="the data folder (default: $FER_DATA, else ./data)")
+    parser.add_argument("--run", help="a run's name or folder (default: the default run)")
+    parser.add_argument("--head", help="which head answers (default: expw, if the run has it)")
+    parser.add_argument("--split", default="test", help="which split (default: test)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    options = parser.parse_args()
+    try:
+        predictor = Predictor.load(options.run, head=options.head)
+        if options.head is None and "expw" in predictor.run.heads:
+            predictor = Predictor.load(options.run, head="expw")
+        evaluated, served, photo = roads(predictor, datasets.load("expw", options.data).split(options.split))
+    except FerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    difference = served.astype(float) - evaluated
+    low, high = paired_interval(difference, photo)
+    result = {
+        "run": predictor.run.name,
+        "head": predictor.head.name,
+        "split": options.split,
+        "faces": len(served),
+        "evaluated": float(evaluated.mean()),
+        "served": float(served.mean()),
+        "difference": float(difference.mean()),
+        "low": low,
+        "high": high,
+    }
+    if options.json:
+        print(json.dumps(result))
+        return
+    print(
+        f"{result['run']}, head {result['head']}, {len(served)} faces of ExpW's {options.split} split\n"
+        f"evaluated road (labelled box) {result['evaluated']:.1%}, served road (photo in) {result['served']:.1%}\n"
+        f"difference {100 * result['difference']:+.1f} points, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What the README shows of the project itself, made by the project: `make docs` writes it, a test fails when it is stale.
+
+The README calls these functions from comments that cog (https://cog.readthedocs.io) runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+from PIL import Image
+
+STATES = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def runs_table() -> str:
+    """Return a Markdown table of the shipped runs, a row a run and dataset, with 95% intervals."""
+    from fercore.cards import interval
+    from fercore.runs import is_shipped, list_runs
+
+    rows = ["| run | network | test split of | accuracy | balanced accuracy | macro F1 | calibration error |"]
+    rows.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for run in filter(is_shipped, list_runs(ROOT / "artifacts")[0]):
+        for dataset, measured in run.info["metrics"].items():
+            cells = [interval(measured[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "ece")]
+            name = f"[`{run.name}`](artifacts/{run.name}/README.md)"
+            rows.append(f"| {name} | `{run.info['model']['name']}` | {dataset} | {' | '.join(cells)} |")
+    return _block("\n".join(rows))
+
+
+def command(line: str) -> str:
+    """Return a command of ``python -m fercore`` and what it prints, as a console block."""
+    from click.testing import CliRunner
+
+    from fercore.cli import main
+
+    result = CliRunner().invoke(main, line.split(), prog_name="python -m fercore", terminal_width=100)
+    printed = result.output.replace(str(ROOT) + "/", "").rstrip()
+    return _block(f"```console\n$ python -m fercore {line}\n{printed}\n```")
+
+
+def folder() -> str:
+    """Return how a folder of photos is classified into a file, and what the file holds, as a console block."""
+    with tempfile.TemporaryDirectory() as place:
+        album = Path(place, "album")
+        album.mkdir()
+        shutil.copy(ROOT / "static" / "portrait.jpg", album)
+        with Image.open(album / "portrait.jpg") as portrait:
+            portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(album / "mirrored.png")
+        Image.new("RGB", (640, 480), "skyblue").save(album / "sky.jpg")
+        (album / "letter.jpg").write_text("Dear all,", encoding="utf-8")
+        lines = ["predict album --workers 2 --out faces.csv", "predict album --workers 2 --out faces.csv"]
+        printed = []
+        for line in lines:
+            done = subprocess.run(
+                [sys.executable, "-m", "fercore", *line.split()],
+                cwd=place,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+            )
+            printed += [f"$ python -m fercore {line}", (done.stdout + done.stderr).rstrip()]
+        with open(Path(place, "faces.csv"), encoding="utf-8", newline="") as file:
+            rows = [[row[at] for at in (0, 2, 3, 4, 5, 9, 10, 11)] for row in csv.reader(file)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return _block("```console\n" + "\n".join(printed) + "\n```") + _block(
+        "Some columns of `faces.csv`:\n\n```\n" + "\n".join(table) + "\n```"
+    )
+
+
+def study() -> str:
+    """Return what the searches of shipped runs found: the best trial, and which parameters mattered; nothing without one."""
+    from fercore.commands.tune import describe
+    from fercore.runs import is_shipped, list_runs
+
+    blocks = []
+    for run in filter(is_shipped, list_runs(ROOT / "artifacts")[0]):
+        if (found := run.study()) is None:
+            continue
+        counts = ", ".join(f"{len(found.of(state))} {word}" for state, word in STATES.items() if found.of(state))
+        weights = sorted(found.importance.items(), key=lambda item: -item[1])[:3]
+        mattered = ", ".join(f"`{name}` ({share:.0%})" for name, share in weights)
+        blocks.append(
+            f"[`{run.name}`](artifacts/{run.name}/README.md) came out of {len(found.trials)} trials of "
+            f"{found.recipe['epochs']} epochs on {found.recipe['limit'] or 'all'} faces ({counts}). Best was trial "
+            f"{found.best.number}, {found.best.value:.1%} on validation: {describe(found.best)}."
+            + (f" What mattered most: {mattered}." if weights else "")
+        )
+    return _block("\n\n".join(textwrap.fill(block, 120, break_long_words=False) for block in blocks)) if blocks else ""
+
+
+def source(path: str) -> str:
+    """Return a Python file of the project as a code block."""
+    return _block(f"```python\n{(ROOT / path).read_text(encoding='utf-8').rstrip()}\n```")
+
+
+def commands_table() -> str:
+    """Return a Markdown table of the commands with the first line of their help."""
+    from fercore.cli import main
+
+    rows = ["| command | does |", "| --- | --- |"]
+    rows += [f"| `{name}` | {command.get_short_help_str(120)} |" for name, command in sorted(main.commands.items())]
+    return _block("\n".join(rows))
+
+
+def models_table() -> str:
+    """Return a Markdown table of the networks that ``train --model`` knows."""
+    from fercore.training.models import MODELS
+
+    rows = ["| `--model` | is |", "| --- | --- |"]
+    rows += [f"| `{name}` | {model.summary} |" for name, model in MODELS.items()]
+    return _block("\n".join(rows))
+
+
+def _block(text: str) -> str:
+    return f"\n{text}\n\n"

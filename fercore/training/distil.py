@@ -1,0 +1,103 @@
+"""Distillation: what a teacher says of each training face, blended into the labels that the student learns from.
+
+The teacher answers once, for each face as it is and mirrored, before training starts; its calibrated probabilities then stand
+beside the labels (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015). It answers for every head,
+so a face that one source labels teaches the heads of the others too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import calibration, preprocess
+from ..errors import ConfigError
+from ..runs import Run
+from .data import Faces
+
+if TYPE_CHECKING:  # so that a teacher of Keras networks needs neither ONNX Runtime nor what reads datasets
+    from ..datasets.crops import Progress
+    from ..inference import Network
+
+BATCH = 64
+
+Answer = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""From crops (N, size, size) uint8 to calibrated probabilities (N, K) a head."""
+
+
+def taught(faces: Faces, teacher: Run, share: float, *, progress: Progress | None = None) -> Faces:
+    """Return the faces with blended targets.
+
+    Args:
+        faces: of the train split, with a target for each head.
+        teacher: a run that has those heads with as many labels; an ensemble teaches with all its members.
+        share: of a face's weight that the teacher gets, 0 to 1. A head that knows nothing of a face learns it from the
+            teacher alone, with that share for a weight.
+        progress: wraps the loop over batches.
+
+    Raises:
+        RunError, ConfigError: the teacher is damaged, or lacks a head.
+    """
+    return blended(faces, probabilities(faces, teacher, progress=progress), share)
+
+
+def blended(faces: Faces, said: Mapping[str, np.ndarray], share: float) -> Faces:
+    """Return the faces with targets in which what a teacher says (N, K) a head has a share (see ``taught``)."""
+    targets, weights = {}, {}
+    for head, labels in faces.targets.items():
+        own = (1 - share) * faces.weights[head]
+        weights[head] = (own + share).astype(np.float32)
+        blended = own[:, None] * labels + share * said[head]
+        targets[head] = (blended / np.maximum(weights[head], 1e-9)[:, None]).astype(np.float32)
+    return dataclasses.replace(faces, targets=targets, weights=weights)
+
+
+def probabilities(faces: Faces, teacher: Run, *, progress: Progress | None = None) -> dict[str, np.ndarray]:
+    """Return a teacher's calibrated probabilities (N, K) a head, averaged over its members, the face and its mirror image."""
+    from ..inference import Network
+
+    runs = [Run.load(teacher.path.parent / name) for name in teacher.members] or [teacher]
+    for head, labels in faces.targets.items():
+        for run in runs:
+            found = len(run.head(head).labels) if head in run.heads else 0
+            if found != labels.shape[1]:
+                raise ConfigError(
+                    f"teacher {run.name}: {found or 'no'} labels in head {head!r}, expected {labels.shape[1]}"
+                )
+    members = [(run.input.size, _answer(Network(run, threads=2), list(faces.targets))) for run in runs]
+    return averaged(faces, members, progress=progress)
+
+
+def averaged(
+    faces: Faces, members: Sequence[tuple[int, Answer]], *, progress: Progress | None = None
+) -> dict[str, np.ndarray]:
+    """Return the average (N, K) a head over networks, given as the side of their faces and what answers, and mirror images."""
+    total = {head: np.zeros(labels.shape, np.float64) for head, labels in faces.targets.items()}
+    starts = range(0, len(faces), BATCH)
+    for start in progress(starts) if progress else starts:
+        rows = range(start, min(start + BATCH, len(faces)))
+        for size, answer in members:
+            upright = np.stack([_crop(faces, row, size) for row in rows])
+            for crops in (upright, np.ascontiguousarray(upright[:, :, ::-1])):
+                for head, probabilities in answer(crops).items():
+                    total[head][rows] += probabilities
+    return {head: (values / (2 * len(members))).astype(np.float32) for head, values in total.items()}
+
+
+def _answer(network: Network, heads: list[str]) -> Answer:
+    def answer(crops: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            head: calibration.softmax(logits, network.run.head(head).temperature)
+            for head, logits in network.answers(crops, heads).items()
+        }
+
+    return answer
+
+
+def _crop(faces: Faces, row: int, size: int) -> np.ndarray:
+    crop, side = faces.crop(row)
+    middle = crop.shape[0] / 2
+    return preprocess.cut(crop, (middle, middle, side), size)

@@ -1,0 +1,131 @@
+"""Several runs that answer together: the average of what their calibrated heads say, calibrated once more.
+
+Nothing is trained. The run that is written names its members, which stay folders beside it; it serves as a run like any other
+and as a teacher (see ``distil``).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import evaluation, runs
+from ..cards import model_card
+from ..datasets.crops import Progress
+from ..errors import ConfigError
+from ..inference import Predictor
+from ..labels import LABELS
+from . import consensus
+from .describe import describe, facts, packages
+from .finish import evaluated, fitted_head, npz, parquet
+from .prepare import Prepared, prepare_all
+from .recipe import Recipe
+
+KEPT = ("framings", "default_head")
+
+
+def combine(
+    members: Sequence[str | Path],
+    *,
+    data: str | Path,
+    out: str | Path,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> runs.Run:
+    """Calibrate and evaluate the average of some runs, and write the ensemble.
+
+    Args:
+        members: two runs or more, in the folder where the ensemble will be, that were trained on the same datasets.
+        data: the data folder.
+        out: the ensemble's folder.
+        overwrite: replace a run that stands there.
+        progress: wraps loops over pictures.
+
+    Raises:
+        FerError: the members do not fit together, or a dataset cannot be used.
+    """
+    target = Path(out)
+    runs.check_place(target, overwrite=overwrite)
+    started = time.monotonic()
+    own = [runs.Run.load(member) for member in members]
+    _check(own, target)
+    first = own[0]
+    recipe = Recipe.from_dict(first.info["recipe"])
+    parts = prepare_all(recipe, data, progress=progress)
+    info = {
+        "kind": "ensemble",
+        "members": [run.name for run in own],
+        "created": time.strftime("%Y-%m-%d"),
+        "model": {
+            "name": "ensemble",
+            "summary": f"the average of {' and '.join(run.name for run in own)}",
+            "origin": first.info["model"].get("origin", ""),
+            "parameters": sum(run.info["model"]["parameters"] for run in own),
+        },
+        **{key: first.info[key] for key in KEPT},
+        "heads": {name: runs.Head(name, head.labels).to_dict() for name, head in first.heads.items()},
+        "datasets": {part.dataset.name: facts(part) for part in parts},
+        "browser": all(run.info.get("browser") for run in own),
+        "seconds": 0.0,
+        "packages": packages(),
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "backend": "onnxruntime",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for run in own:
+            (Path(folder) / run.name).symlink_to(run.path, target_is_directory=True)
+        place = Path(folder) / target.name
+        draft = runs.write(place, info, {})
+        info["heads"] = {name: _calibrated(draft, name, parts, progress).to_dict() for name in draft.heads}
+        draft = runs.write(place, info, {}, overwrite=True)
+        measured, tables, pictures = evaluated(draft, parts, progress)
+    info |= {"metrics": measured, "seconds_in_all": round(time.monotonic() - started, 1)}
+    description = {part.dataset.name: describe(part) for part in parts}
+    files = {
+        "dataset.json": (json.dumps(description, indent=1) + "\n").encode(),
+        "predictions.parquet": parquet(tables),
+        "averages.npz": npz(pictures),
+        "README.md": model_card(target.name, info).encode(),
+    }
+    return runs.write(target, info, files, overwrite=overwrite)
+
+
+def _check(members: list[runs.Run], target: Path) -> None:
+    if len(members) < 2 or len({run.name for run in members}) < len(members):
+        raise ConfigError(f"{target}: an ensemble needs two different runs or more")
+    first = members[0]
+    for run in members:
+        if run.kind != "network" or "recipe" not in run.info:
+            raise ConfigError(f"run {run.name}: is no network that was trained here, so it cannot be a member")
+        if run.path.parent.resolve() != target.parent.resolve():
+            raise ConfigError(f"run {run.name}: stands in {run.path.parent}, but members belong beside {target}")
+        labels = {name: head.labels for name, head in run.heads.items()}
+        if labels != {name: head.labels for name, head in first.heads.items()}:
+            raise ConfigError(f"run {run.name}: has other heads or labels than {first.name}")
+        if run.info["recipe"]["datasets"] != first.info["recipe"]["datasets"]:
+            raise ConfigError(f"run {run.name}: was trained on other datasets than {first.name}")
+
+
+def _calibrated(draft: runs.Run, name: str, parts: list[Prepared], progress: Progress | None) -> runs.Head:
+    """Return a head with temperature and threshold from validation; the consensus from the faces of all datasets."""
+    labels = draft.heads[name].labels
+    codes: list[np.ndarray] = []
+    logits: list[np.ndarray] = []
+    known = LABELS if name == consensus.NAME else labels
+    for part in parts:
+        if name not in (consensus.NAME, part.dataset.name):
+            continue
+        answers: Any = evaluation.answer(
+            Predictor.load(draft, head=name), part.dataset.split("validation"), progress=progress
+        )
+        rows = answers.dataset.table["label"].isin(known).to_numpy()
+        codes.append(np.array([labels.index(label) for label in answers.dataset.table["label"][rows]]))
+        logits.append(answers.logits[rows])
+    return fitted_head(name, labels, np.concatenate(codes), np.concatenate(logits))

@@ -1,0 +1,42 @@
+"""Overview: what this is, how good the runs are, and where to go next."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from fercore import charts, runs
+from fercore.ui import tables, widgets
+from fercore.ui.text import CAUTION, INTERVAL
+
+widgets.heading(
+    "Facial-expression studio",
+    "Networks that read facial expressions: what they learned from, how good they are, where they fail, and how they "
+    "do on your own photos.",
+)
+widgets.cards(
+    ("classify", "Classify", "Try it on a photo, a snapshot of yourself or a sample portrait."),
+    ("live", "Live", "Your camera as a mirror that names expressions; no frame leaves your device."),
+    ("respond", "Respond", "A page that answers an expression that lasts, by rules that you may change."),
+    ("dataset", "Dataset", "What a network learned from: classes, their imbalance, average faces."),
+    ("training", "Training", "How it learned: curves, settings, the layers of the network."),
+    ("evaluation", "Evaluation", "What it confuses: click a cell of the confusion matrix to see its faces."),
+    ("compare", "Compare", "Runs on the same faces: which is better, in which classes, at what cost."),
+    ("mistakes", "Mistakes", "The test faces that it gets wrong, the most confident first."),
+)
+st.caption(
+    "A run is one trained network with its results. Choose it in the sidebar: every page follows, and so does its address."
+)
+
+known, _ = runs.list_runs()
+measured = dict.fromkeys(name for run in known for name in run.info.get("metrics") or {})
+widgets.section("How good the runs are", f"Every run was tested on faces that it had never seen. {INTERVAL}")
+if not measured:
+    st.info("No run has been measured yet.", icon=":material/info:")
+for place, name in zip(widgets.side_by_side(len(measured)), measured, strict=True):
+    with place:
+        widgets.show(charts.accuracies([run for run in known if name in run.info["metrics"]], name), f"accuracy-{name}")
+if measured:
+    widgets.table(tables.runs(known), "runs", "Accuracy, macro F1 and calibration error of every run and dataset")
+
+widgets.section("What it cannot do")
+st.markdown(CAUTION)

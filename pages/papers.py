@@ -1,0 +1,50 @@
+"""Papers: what they claim on CK+, and what the same networks reach when nobody is in training and test at once."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from fercore import charts, papers
+from fercore.ui import widgets
+
+widgets.heading(
+    "Papers",
+    "What the papers behind this project claim, and what networks of the same kind reach under two ways to split faces.",
+)
+st.markdown(
+    "CK+ holds the last three frames of each sequence. Split at random, frames that look alike fall on both sides, and a "
+    "network is asked about faces it has all but seen; split by person, it is asked about **people never seen**, which is what "
+    "a user gets."
+)
+
+measured = papers.load()
+if measured is None:
+    st.info("Nothing was measured yet: run `python -m fercore papers --data DATA` with CK+48.", icon=":material/info:")
+    st.stop()
+
+widgets.show(
+    charts.protocols(measured["results"]),
+    "protocols",
+    f"{measured['folds']}-fold cross-validation over {measured['faces']} frames of {measured['subjects']} people (CK+48), "
+    f"{measured['epochs']} epochs each, no fold chooses anything. The tick is the paper's own number.",
+)
+
+rows = []
+for claim in papers.CLAIMS:
+    ours = measured["results"].get(claim.model, {})
+    cells = {words: charts.interval(ours[key]["accuracy"]) for key, words in papers.PROTOCOLS.items() if ours}
+    rows.append(
+        {
+            "Paper": claim.paper,
+            "Network": claim.model,
+            "Claim on CK+": charts.percent(claim.ckplus, 2),
+            **{f"Here, {words}": value for words, value in cells.items()},
+            "Claim on JAFFE": charts.percent(claim.jaffe, 2) if claim.jaffe else "none",
+        }
+    )
+widgets.section(
+    "Claims",
+    "JAFFE is not part of this project's data, so there is no number of ours beside those claims; the reader for it is there.",
+)
+widgets.table(pd.DataFrame(rows), "papers", "Each paper's claim and our accuracy under both protocols")

@@ -1,0 +1,89 @@
+"""What a teacher says is blended into the labels as worked out by hand, and networks start from runs that were read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fercore import runs
+from fercore.errors import ConfigError
+from fercore.inference import Predictor
+from made_faces import made_dataset
+from made_run import made_ensemble, made_run
+
+pytest.importorskip("keras")
+
+from fercore.training import distil
+from fercore.training.data import Faces, join
+
+LABELS = ("angry", "happy", "sad")
+
+
+@pytest.fixture
+def faces() -> Faces:
+    return join([made_dataset([0, 1, 2, 1], LABELS, name="made")])
+
+
+@pytest.fixture
+def teacher(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """What the teacher says of the four faces, instead of asking a network."""
+    said = np.array([[0.2, 0.3, 0.5], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8], [0.0, 1.0, 0.0]], np.float32)
+    monkeypatch.setattr(distil, "probabilities", lambda faces, run, progress=None: {"made": said})
+    return said
+
+
+def test_labels_and_teacher_share_a_face_by_hand(faces, teacher):
+    """A face of weight 1: a quarter of 0.5, 0.3, 0.2 and three quarters of the label."""
+    taught = distil.taught(faces, None, 0.25)
+    np.testing.assert_allclose(taught.weights["made"], 1.0, atol=1e-6)
+    np.testing.assert_allclose(taught.targets["made"][0], [0.75 + 0.05, 0.075, 0.125], atol=1e-6)
+    np.testing.assert_allclose(taught.targets["made"][2], [0.025, 0.025, 0.75 + 0.2], atol=1e-6)
+    np.testing.assert_array_equal(faces.targets["made"][0], [1, 0, 0])  # what came in stays as it was
+
+
+def test_a_weight_of_two_counts_the_label_twice(faces, teacher):
+    faces.weights["made"][1] = 2.0
+    taught = distil.taught(faces, None, 0.5)
+    assert taught.weights["made"][1] == pytest.approx(0.5 * 2 + 0.5)
+    np.testing.assert_allclose(taught.targets["made"][1], [0.3 / 1.5, (1 + 0.1) / 1.5, 0.1 / 1.5], atol=1e-6)
+
+
+def test_a_head_that_knows_nothing_of_a_face_learns_from_the_teacher_alone(faces, teacher):
+    faces.weights["made"][3] = 0.0
+    faces.targets["made"][3] = 0.0
+    taught = distil.taught(faces, None, 0.4)
+    assert taught.weights["made"][3] == pytest.approx(0.4)
+    np.testing.assert_allclose(taught.targets["made"][3], teacher[3], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("teachers")
+    members = [made_run(root, "one", heads={"made": LABELS}), made_run(root, "two", heads={"made": LABELS}, seed=1)]
+    made_ensemble(root, "both", members)
+    made_run(root, "other", heads={"other": LABELS})
+    return root
+
+
+def test_the_teacher_is_asked_about_the_face_and_its_mirror_image(folder, faces):
+    predictor = Predictor.load(folder / "one", head="made")
+    pixels = faces.sources[0].pixels
+    boxes = [[0, 0, 48, 48]]
+    upright = np.concatenate([predictor.classify(np.stack([each] * 3, -1), boxes, "crop") for each in pixels])
+    turned = np.concatenate([predictor.classify(np.stack([each[:, ::-1]] * 3, -1), boxes, "crop") for each in pixels])
+    said = distil.probabilities(faces, runs.Run.load(folder / "one"))
+    np.testing.assert_allclose(said["made"], (upright + turned) / 2, atol=1e-5)
+
+
+def test_an_ensemble_teaches_with_all_its_members(folder, faces):
+    each = [distil.probabilities(faces, runs.Run.load(folder / name))["made"] for name in ("one", "two")]
+    both = distil.probabilities(faces, runs.Run.load(folder / "both"))["made"]
+    assert not np.allclose(each[0], each[1], atol=1e-4)
+    np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-6)
+
+
+def test_a_teacher_without_the_head_is_refused(folder, faces):
+    with pytest.raises(ConfigError, match=r"teacher other: no labels in head 'made', expected 3"):
+        distil.probabilities(faces, runs.Run.load(folder / "other"))

@@ -1,0 +1,320 @@
+"""Packed faces are the faces; a crew changes them as one process does; pack, train and finish on this machine's processor."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from fercore.errors import ConfigError, DataError
+from fercore.inference import Predictor
+from fercore.labels import FERPLUS_LABELS, LABELS
+from fercore.preprocess import InputSpec
+from fercore.runs import Run
+from made_faces import picture
+
+keras = pytest.importorskip("keras")
+
+from fercore.commands.gpu import gpu as main  # noqa: E402
+from fercore.training import pack, shipped  # noqa: E402
+from fercore.training.crew import Crew  # noqa: E402
+from fercore.training.data import batches  # noqa: E402
+from fercore.training.prepare import Prepared, prepare_all, split_faces  # noqa: E402
+from fercore.training.recipe import Recipe  # noqa: E402
+from fercore.training.trained import Trained  # noqa: E402
+from test_train import in_process  # noqa: E402, F401
+
+ROOT = Path(__file__).resolve().parent.parent
+FER2013_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+VOTES = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+VOTED = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
+
+
+def make_data(root: Path) -> Path:
+    """Write FER2013 with FER+ (eight classes, the last of which FER2013 calls neutral), and ExpW without a face in it."""
+    rng = np.random.default_rng(0)
+    (root / "fer2013").mkdir(parents=True)
+    rows, votes = ["emotion,pixels,Usage"], [f"Usage,Image name,{VOTES}"]
+    for usage, each in (("Training", 5), ("PublicTest", 3), ("PrivateTest", 3)):
+        for number in range(8 * each):
+            label = FERPLUS_LABELS[number % 8]
+            own = FER2013_ORDER.index(label if label in FER2013_ORDER else "neutral")
+            rows.append(f"{own},{' '.join(map(str, picture(number % 8, rng).ravel()))},{usage}")
+            counts = ["9" if name == label else "1" if name == "neutral" else "0" for name in VOTED]
+            votes.append(f"{usage},fer{len(votes):07}.png,{','.join(counts)},0,0")
+    (root / "fer2013" / "fer2013.csv").write_text("\n".join(rows) + "\n")
+    (root / "fer2013" / "fer2013new.csv").write_text("\n".join(votes) + "\n")
+    (root / "expw" / "images").mkdir(parents=True)
+    lines = []
+    for number in range(84):
+        photo = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8).repeat(30, 0).repeat(30, 1)
+        photo[40:136, 50:146] = picture(number % 7, rng, 96)[:, :, None]
+        Image.fromarray(photo).save(root / "expw" / "images" / f"p{number}.png")
+        lines.append(f"p{number}.png 0 40 50 146 136 0.9 {number % 7}")
+    (root / "expw" / "label.lst").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return shipped.get("transfer").recipe(gpu=True).replace(class_weight=0.5, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def parts(data: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Prepared]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return prepare_all(recipe, data)
+
+
+@pytest.fixture(scope="module")
+def packed(parts: list[Prepared], recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> pack.Pack:
+    """A pack that loses nothing, opened."""
+    folder = tmp_path_factory.mktemp("pack")
+    pack.write(folder / "pack.npz", recipe, parts, quality=101)
+    return pack.opened(folder / "pack.npz", folder / "open")
+
+
+@pytest.mark.parametrize("split", pack.SPLITS)
+def test_packed_faces_are_the_faces(packed, parts, recipe, split):
+    expected = split_faces(parts, split, recipe)
+    faces = packed.faces(split, class_weight=recipe.class_weight if split == "train" else 0.0)
+    assert len(faces) == len(expected) > 20
+    assert faces.origin.tolist() == expected.origin.tolist()
+    assert {"fer2013", "expw"} == set(faces.origin)
+    for head in recipe.datasets:
+        np.testing.assert_array_equal(faces.targets[head], expected.targets[head])
+        np.testing.assert_allclose(faces.weights[head], expected.weights[head], rtol=1e-6)
+    differ = 0
+    for index in range(len(faces)):
+        for other in (False, True) if split == "train" else (False,):
+            found, crop = (each.crop(index, other=other) for each in (faces, expected))
+            np.testing.assert_array_equal(found[0], crop[0])
+            assert found[1] == crop[1]
+        differ += not np.array_equal(faces.crop(index)[0], faces.crop(index, other=True)[0])
+    # Without a face to be found, both kinds of box are the labelled one.
+    assert differ == 0
+
+
+def test_what_a_pack_says_of_itself(packed, parts):
+    assert packed.labels == {"fer2013": list(LABELS), "ferplus": list(FERPLUS_LABELS), "expw": list(LABELS)}
+    digests = {name: each["digest"] for name, each in packed.facts["datasets"].items()}
+    assert digests == {part.dataset.name: part.dataset.digest() for part in parts}
+    sources = packed.facts["sources"]
+    assert sources["ferplus"]["faces"] == 0  # FER2013 brought them all
+    train, validation = ((part.dataset.table["split"] == name).sum() for part in parts[2:] for name in pack.SPLITS)
+    assert sources["expw"]["faces"] == train + validation
+    assert sources["expw"]["labelled_faces"] == train
+
+
+def test_the_loss_of_a_pack_is_small(packed, parts, recipe, tmp_path):
+    """Hard edges and noise, as here, are the worst case; photos come out within a grey value or two."""
+    pack.write(tmp_path / "small.npz", recipe, parts)
+    small = pack.opened(tmp_path / "small.npz", tmp_path / "open").faces("train")
+    whole = packed.faces("train")
+    gaps = [small.crop(row)[0].astype(float) - whole.crop(row)[0] for row in range(len(whole))]
+    assert 0 < np.mean([np.abs(gap).mean() for gap in gaps]) < 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "no pack", "another version"])
+def test_a_damaged_pack_is_one_line(packed, tmp_path, damage):
+    file = tmp_path / "pack.npz"
+    if damage == "cut":
+        file.write_bytes((packed.folder.parent.parent / "pack.npz").read_bytes()[:5000])
+    elif damage == "no pack":
+        np.savez(file, faces=np.zeros(3))
+    else:
+        np.savez(file, facts=np.frombuffer(json.dumps({"version": 99}).encode(), np.uint8))
+    with pytest.raises(DataError, match=r"pack.npz: (no whole pack|a pack of version 99, expected 1)") as caught:
+        pack.opened(file, tmp_path / "open")
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "open").glob("*")) == list((tmp_path / "open").glob(".*")) == []
+
+
+def test_a_crew_changes_faces_as_one_process_does(packed, recipe):
+    faces = packed.faces("train", class_weight=0.5)
+    spec = InputSpec(size=40, mean=115.0, std=1.0)
+    mixed = recipe.replace(mixup=0.3)
+    with Crew(functools.partial(packed.faces, "train"), 2) as crew:
+        for epoch in (0, 3):
+            found = list(crew.batches(faces, mixed, spec, epoch))
+            expected = list(batches(faces, mixed, spec, epoch))
+            assert len(found) == len(expected) > 1
+            for left, right in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(left[0], right[0])
+                for head in faces.targets:
+                    np.testing.assert_array_equal(left[1][head], right[1][head])
+                    np.testing.assert_array_equal(left[2][head], right[2][head])
+        assert crew.shown == 2 * sum(len(each[0]) for each in expected)
+        assert crew.waited > 0
+
+
+# The shipped set
+
+
+def test_each_shipped_run_can_be_made_from_those_before_it():
+    names = [each.name for each in shipped.SHIPPED]
+    assert len(set(names)) == len(names)
+    for number, each in enumerate(shipped.SHIPPED):
+        before = names[:number]
+        assert set(each.members) <= set(before)
+        if each.model:
+            for gpu in (False, True):
+                made = each.recipe(gpu=gpu)
+                assert made.datasets == shipped.DATASETS
+                assert made.teacher in ("", *before)
+                assert made.options.get("weights", "faces") in ("faces", *before)
+    assert shipped.get("distilled").recipe().options == {"weights": "transfer"}
+    with pytest.raises(ConfigError, match=r"ensemble: is an ensemble"):
+        shipped.get("ensemble").recipe()
+    with pytest.raises(ConfigError, match=r"'nano' is not shipped; there are transfer, "):
+        shipped.get("nano")
+
+
+@pytest.mark.parametrize("each", [each for each in shipped.SHIPPED if each.model], ids=lambda each: each.name)
+def test_the_printed_command_gives_the_recipe(each, monkeypatch):
+    """Read by the real command line, which is stopped where it would train."""
+    import shlex
+
+    from fercore import cli
+
+    class Caught(Exception):
+        pass
+
+    def caught(recipe, **options):
+        raise Caught(recipe)
+
+    import fercore.training.train as module
+
+    monkeypatch.setattr(module, "train", caught)
+    words = shlex.split(shipped.command(each))
+    assert words[:3] == ["python", "-m", "fercore"]
+    result = CliRunner().invoke(cli.main, words[3:])
+    assert isinstance(result.exception, Caught), result.output
+    assert result.exception.args[0] == each.recipe()
+
+
+def test_an_ensembles_command_names_its_members():
+    assert shipped.command(shipped.get("ensemble")) == (
+        "python -m fercore ensemble transfer attention --out artifacts/ensemble"
+    )
+
+
+# The commands
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def refused(*arguments: object) -> str:
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output + repr(result.exception)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_what_cannot_be_done_is_one_line(tmp_path):
+    (tmp_path / "there.npz").write_bytes(b"no pack")
+    (tmp_path / "empty").mkdir()
+    assert "there.npz: is there already" in refused("pack", tmp_path / "there.npz", "--data", tmp_path)
+    assert "name a pack *.npz" in refused("pack", tmp_path / "pack.zip", "--data", tmp_path)
+    assert "no dataset 'fer2013' here" in refused("pack", tmp_path / "new.npz", "--data", tmp_path / "empty")
+    assert "no whole pack" in refused("train", tmp_path / "there.npz", "--out", tmp_path / "out", "--workers", 1)
+    assert "does not exist" in refused("train", tmp_path / "none.npz", "--out", tmp_path / "out")
+    assert "transfer: no trained network" in refused("finish", tmp_path / "there.npz", tmp_path / "empty")
+
+
+ABSENT = ("onnxruntime", "tf2onnx", "onnx", "PIL", "pillow_heif", "pandas", "sklearn", "scipy", "skimage", "optuna")
+"""What the machine with the GPU need not have, beside TensorFlow."""
+
+
+def train_elsewhere(*arguments: object, backend: str, expect: int = 0) -> str:
+    """Call ``gpu train`` in a process in which those packages cannot be imported."""
+    absent = [*ABSENT, *(["tensorflow"] if backend != "tensorflow" else [])]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); from fercore.commands.gpu import gpu; gpu()"
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", code, "train", *map(str, arguments), "--workers", "1"]
+    pipe = subprocess.PIPE  # not subprocess.run, which exports in this process here
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        out, told = process.communicate()
+    assert process.returncode == expect, out + told[-3000:]
+    return out + told
+
+
+@pytest.mark.long
+def test_pack_train_and_finish(data, tmp_path):
+    file, out, artifacts = tmp_path / "pack.npz", tmp_path / "trained", tmp_path / "artifacts"
+    result = call("pack", file, "--data", data)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    assert "labels of 3 datasets" in result.output
+    backend = "torch" if importlib.util.find_spec("torch") else "tensorflow"
+    options = ["--epochs", "2", "--set", "batch_size=24", "--set", "precision=float32", "--out", out]
+    said = train_elsewhere(file, *options, backend=backend)
+    for name in ("transfer", "attention", "distilled"):
+        assert f"{name} 2/2: loss " in said
+    assert "of it waiting for faces" in said
+    assert "distilled: asks its teacher about" in said
+    names = [each.name for each in shipped.SHIPPED if each.model]
+    assert {path.name for path in out.iterdir() if not path.name.startswith("faces-")} == set(names)
+
+    # Done is done; a network that is gone is trained again, and another recipe is refused.
+    os.rename(out / "distilled", tmp_path / "first")
+    again = train_elsewhere(file, *options, backend=backend)
+    assert "attention: done already" in again
+    first, second = Trained.load(tmp_path / "first"), Trained.load(out / "distilled")
+    assert first.recipe == second.recipe
+    assert second.history[-1]["loss"] == pytest.approx(first.history[-1]["loss"], rel=1e-2)
+    other = train_elsewhere(file, *options, "--set", "seed=5", backend=backend, expect=2)
+    assert "transfer: trained by another recipe or from another pack; choose another --out" in other
+
+    result = call("finish", file, out, "--data", data, "--out", artifacts)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    for each in shipped.SHIPPED:
+        run = Run.load(artifacts / each.name)
+        assert set(run.heads) == {*shipped.DATASETS, "consensus"}
+        assert set(run.info["metrics"]) == set(shipped.DATASETS)
+        Predictor.load(run)
+        if each.model:
+            assert run.info["backend"] == backend
+            assert run.info["recipe"] == Trained.load(out / each.name).recipe.to_dict()
+            assert run.history()["epoch"].tolist() == [1, 2]
+            assert run.info["export"]["difference"] <= 1e-4
+    assert Run.load(artifacts / "ensemble").members == ["transfer", "attention"]
+    # The student began as transfer, so its answers are near it, but it was trained on.
+    student, start = (Trained.load(out / name) for name in ("distilled", "transfer"))
+    assert not all(np.array_equal(a, b) for a, b in zip(student.weights, start.weights, strict=True))
+    again = call("finish", file, out, "--data", data, "--out", artifacts)
+    assert again.output.count("is there already") == 4
+
+
+@pytest.mark.long
+def test_finish_wants_the_same_pack_and_datasets(parts, recipe, data, tmp_path):
+    """Before anything is exported: a folder of networks that were trained on something else."""
+    pack.write(tmp_path / "pack.npz", recipe, parts)
+    facts = {"sha256": "0" * 64, "digests": dict.fromkeys(shipped.DATASETS, "1" * 64)}
+    for each in shipped.SHIPPED:
+        if each.model:
+            row = {"epoch": 1, "val_accuracy": 0.5, "seconds": 1.0}
+            Trained(each.name, each.recipe(), [np.zeros(2)], [row], 1, {}, {}, facts).save(tmp_path / "out" / each.name)
+    line = refused("finish", tmp_path / "pack.npz", tmp_path / "out", "--data", data)
+    assert "pack.npz: not the pack from which transfer was trained" in line
+    for path in (tmp_path / "out").rglob("trained.json"):
+        text = path.read_text().replace("0" * 64, pack.sha256(tmp_path / "pack.npz"))
+        path.write_text(text)
+    line = refused("finish", tmp_path / "pack.npz", tmp_path / "out", "--data", data)
+    assert "dataset 'fer2013' is not the one that was packed" in line
