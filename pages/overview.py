@@ -21,7 +21,9 @@ widgets.cards(
     ("training", "Training", "How it learned: curves, settings, the layers of the network."),
     ("evaluation", "Evaluation", "What it confuses: click a cell of the confusion matrix to see its faces."),
     ("compare", "Compare", "Runs on the same faces: which is better, in which classes, at what cost."),
+    ("papers", "Papers", "What two papers report for CK+, beside our numbers on people never seen."),
     ("mistakes", "Mistakes", "The test faces that it gets wrong, the most confident first."),
+    ("train", "Train", "Teach a network your own pictures, and watch it learn."),
 )
 st.caption(
     "A run is one trained network with its results. Choose it in the sidebar: every page follows, and so does its address."

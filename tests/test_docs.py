@@ -24,7 +24,13 @@ def test_every_command_stands_in_the_readme():
         assert f"`{name}`" in text, f"README.md does not name the command {name!r}"
 
 
-def test_pictures_of_the_readme_are_there():
+def test_pictures_of_the_readme_are_those_that_the_script_takes():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for part in text.split("](docs/")[1:]:
-        assert (ROOT / "docs" / part.split(")")[0]).is_file()
+    shown = {part.split(")")[0] for part in text.split("](docs/")[1:]}
+    assert shown == {file.name for file in (ROOT / "docs").glob("*.png")}
+    done = subprocess.run(
+        [sys.executable, "docs/screenshots.py", "nowhere"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    known = done.stderr.strip().split("there are ")[1].split(", ")
+    assert shown <= {f"{name}.png" for name in known}

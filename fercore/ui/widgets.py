@@ -196,6 +196,6 @@ def cards(*pages: tuple[str, str, str]) -> None:
     """Draw a card a page: its file, its name, and what is found there."""
     with st.container(horizontal=True):
         for page, name, sentence in pages:
-            with st.container(border=True, width=BOX, gap="xsmall"):
+            with st.container(border=True, width=BOX, height="stretch", gap="xsmall"):
                 link(page, f"**{name}**")
                 st.caption(sentence)
