@@ -23,7 +23,7 @@ from .building import input_of
 from .data import Faces
 from .describe import average_faces, describe, facts, layer_table
 from .export import OPSET, export
-from .fit import State, write_history
+from .fit import State, answers_of, write_history
 from .prepare import Prepared
 from .recipe import Recipe
 
@@ -63,10 +63,8 @@ def finish(
     started = time.monotonic() if started is None else started
     entry, spec = models.get(recipe.model), input_of(recipe)
     heads = {part.dataset.name: part.dataset.labels for part in parts}
-    known = check.inputs(range(len(check)), spec)
-    answers = {
-        name: values for name, values in model.predict(known, batch_size=128, verbose=0).items() if name in heads
-    }
+    some = check.inputs(range(min(64, len(check))), spec)
+    answers = answers_of(model, check, spec, heads)
     fitted = {name: _calibrate(name, heads[name], answers[name], check) for name in heads}
     how = consensus.settings(heads, {name: head.temperature for name, head in fitted.items()})
     if how:
@@ -81,7 +79,7 @@ def finish(
             heads={name: len(labels) for name, labels in heads.items()},
             options=recipe.options,
             weights=[np.asarray(value, np.float32) for value in model.get_weights()],
-            faces=known[:64],
+            faces=some,
             consensus=how,
         )
         write_history(state.history, Path(folder) / "history.csv")
@@ -94,7 +92,7 @@ def finish(
                 "summary": entry.summary,
                 "origin": entry.origin,
                 "parameters": int(model.count_params()),
-                "layers": layer_table(model, known[:1]),
+                "layers": layer_table(model, some[:1]),
             },
             "recipe": recipe.to_dict(),
             "input": spec.to_dict(),
@@ -172,9 +170,15 @@ def _json(value: Any) -> bytes:
 
 
 def parquet(tables: list[pd.DataFrame]) -> bytes:
-    """Return ``predictions.parquet`` of tables one below the other."""
+    """Return ``predictions.parquet`` of tables one below the other.
+
+    Probabilities are kept to four digits, which halves the file; scores are computed before, from all digits.
+    """
+    table = pd.concat(tables, ignore_index=True)
+    rounded = [name for name in table.columns if name == "confidence" or name.startswith("p_")]
+    table[rounded] = table[rounded].round(4)
     stream = io.BytesIO()
-    pd.concat(tables, ignore_index=True).to_parquet(stream, index=False)
+    table.to_parquet(stream, index=False, compression="zstd")
     return stream.getvalue()
 
 
