@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartParser
@@ -22,13 +23,24 @@ from streamlit.testing.v1 import AppTest
 from fercore import Predictor, charts, comparison, runs
 from fercore.inference import Face
 from fercore.labels import LABELS
-from fercore.ui import classification, clip, frame, live, progress, tables
+from fercore.ui import classification, clip, frame, live, picker, progress, tables, training_access
 from fercore.ui.text import plain
 from made_run import made_ensemble, made_run
 from scripted import write_clip
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("overview", "dataset", "training", "evaluation", "compare", "papers", "mistakes", "classify", "respond")
+PAGES = (
+    "overview",
+    "dataset",
+    "training",
+    "evaluation",
+    "compare",
+    "papers",
+    "mistakes",
+    "classify",
+    "live",
+    "respond",
+)
 OWN = ("happy", "sad", "bored")
 
 
@@ -88,7 +100,16 @@ def own_artifacts(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     copy = tmp_path / "artifacts"
     shutil.copytree(made, copy)
     monkeypatch.setenv("FER_ARTIFACTS", str(copy))
+    comes_from(monkeypatch, "localhost:8501", None)
     return copy
+
+
+def comes_from(monkeypatch: pytest.MonkeyPatch, host: str, address: str | None) -> None:
+    """Let visitors ask for the app by ``host`` and have an IP address; None is what Streamlit gives for this machine."""
+    for name in (training_access.SETTING, *training_access.HOSTS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(type(st.context), "headers", property(lambda _: {"Host": host, "Origin": f"http://{host}"}))
+    monkeypatch.setattr(type(st.context), "ip_address", property(lambda _: address))
 
 
 def visit(page: str = "overview", /, **params: str) -> AppTest:
@@ -206,6 +227,16 @@ def test_our_own_mistake_is_never_a_traceback(
     assert "it is our fault" in app.error[0].value
     assert "secret detail" not in texts(app)
     assert "secret detail" in caplog.text
+
+
+def test_a_mistake_in_the_picker_is_never_a_traceback_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(picker, "choose", broken)
+    app = visit("training")
+    assert not app.exception
+    assert "it is our fault" in app.error[0].value
 
 
 def test_overview_compares_the_runs() -> None:
@@ -462,7 +493,37 @@ def test_the_question_names_a_run_that_was_shipped(own_artifacts: Path) -> None:
     assert (own_artifacts / "several").is_dir()
 
 
-def test_runs_that_nobody_may_change_are_not_offered_for_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_visitors_from_elsewhere_are_not_offered_to_change_runs(
+    own_artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"Rename", "Delete this run"} <= {button.label for button in visit("training").button}
+    comes_from(monkeypatch, "studio.example", "203.0.113.7")
+    assert not {"Rename", "Delete this run"} & {button.label for button in visit("training").button}
+    monkeypatch.setenv("FER_TRAINING", "1")
+    assert "Rename" in {button.label for button in visit("training").button}
+
+
+def test_a_change_is_refused_where_it_is_made_not_only_where_it_is_offered(
+    own_artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that was drawn while the buttons were there, and pressed when its visitor may not change anything."""
+    for first, then in (("Rename", ""), ("Delete this run", "Delete it")):
+        comes_from(monkeypatch, "localhost:8501", None)
+        app = visit("training", run="twelve")
+        app.text_input(key="new_name_of_twelve").set_value("mine")
+        if then:
+            press(app, first)
+        comes_from(monkeypatch, "studio.example", "203.0.113.7")
+        press(app, then or first)
+        assert (own_artifacts / "twelve" / "run.json").is_file()
+        assert not (own_artifacts / "mine").exists()
+        assert app.sidebar.info[0].value == "Only whoever may train here may rename or delete runs."
+
+
+def test_runs_that_nobody_may_change_are_not_offered_for_change(
+    own_artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Rename" in [button.label for button in visit().button]
     monkeypatch.setattr("os.access", lambda *_: False)
     assert "Rename" not in [button.label for button in visit().button]
 

@@ -19,13 +19,13 @@ _INSIDE = "page_runs_inside_the_app"
 
 
 def run(page: Page) -> None:
-    """Run the page that the visitor chose; whatever goes wrong becomes a sentence, never a traceback."""
+    """Run the page that the visitor chose, under the run picker; whatever goes wrong becomes a sentence, never a traceback."""
     keep_uploads_in_memory()
     departed.watch()
     st.html(STYLE)
-    picker.choose()
-    st.session_state[_INSIDE] = True
     try:
+        picker.choose()
+        st.session_state[_INSIDE] = True
         page.run()
     except FerError as error:
         st.error(plain(str(error)), icon=":material/error:")

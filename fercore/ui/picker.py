@@ -9,11 +9,12 @@ import streamlit as st
 from .. import runs
 from ..errors import RunError
 from ..runs import Run
-from . import loaders, url
+from . import loaders, training_access, url
 from .text import plain
 
 KEY = "run"
 _NOTE = "run_note"
+_NOT_YOURS = "Only whoever may train here may rename or delete runs."
 
 
 def choose() -> None:
@@ -69,8 +70,8 @@ def _default(names: list[str]) -> str:
 
 
 def _manage(run: Run) -> None:
-    """Offer to rename and to delete a run, where the folder of runs may be changed at all."""
-    if not os.access(run.path.parent, os.W_OK):
+    """Offer to rename and to delete a run: to visitors who may make runs, where the folder of runs may be changed at all."""
+    if not _may_manage() or not os.access(run.path.parent, os.W_OK):
         return
     with st.popover("Rename or delete", type="tertiary", icon=":material/edit:"):
         st.text_input("New name", value=run.name, key=_field(run), max_chars=80)
@@ -91,7 +92,15 @@ def _ask(run: Run) -> None:
             st.rerun()
 
 
+def _may_manage() -> bool:
+    """Tell whether this visitor may change the runs; asked again at each change, since a page may be older than the answer."""
+    return training_access.access().train
+
+
 def _rename(run: Run) -> None:
+    if not _may_manage():
+        st.session_state[_NOTE] = _NOT_YOURS
+        return
     name = st.session_state[_field(run)].strip()
     try:
         st.query_params[KEY] = runs.rename(run, name).name
@@ -101,6 +110,9 @@ def _rename(run: Run) -> None:
 
 
 def _delete(run: Run) -> None:
+    if not _may_manage():
+        st.session_state[_NOTE] = _NOT_YOURS
+        return
     try:
         runs.delete(run)
         url.forget(KEY)
