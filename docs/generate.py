@@ -98,6 +98,26 @@ def study() -> str:
     return _block("\n\n".join(textwrap.fill(block, 120, break_long_words=False) for block in blocks)) if blocks else ""
 
 
+def papers() -> str:
+    """Return what the papers claim on CK+ beside what was measured under both ways to split; nothing without a measurement."""
+    from fercore import papers
+    from fercore.cards import interval
+
+    measured = papers.load(ROOT / "artifacts" / papers.FILE)
+    if measured is None:
+        return ""
+    claims = {claim.model: f"{claim.ckplus:.2%}" for claim in papers.CLAIMS}
+    rows = [f"| network | the paper | {' | '.join(papers.PROTOCOLS.values())} |", "| --- | --- | --- | --- |"]
+    for name, result in measured["results"].items():
+        cells = [interval(result[protocol]["accuracy"]) for protocol in papers.PROTOCOLS]
+        rows.append(f"| `{name}` | {claims.get(name, 'none')} | {' | '.join(cells)} |")
+    told = (
+        f"{measured['folds']}-fold cross-validation, {measured['epochs']} epochs a fold, {measured['faces']} frames of "
+        f"{measured['subjects']} people."
+    )
+    return _block("\n".join(rows)) + f"{told}\n\n"
+
+
 def source(path: str) -> str:
     """Return a Python file of the project as a code block."""
     return _block(f"```python\n{(ROOT / path).read_text(encoding='utf-8').rstrip()}\n```")

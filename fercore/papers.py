@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import artifacts_dir
-from .errors import DataError
+from .errors import ConfigError, DataError
 
 FILE = "papers.json"
 SCHEMA = 1
@@ -95,6 +95,33 @@ def load(file: str | os.PathLike[str] | None = None) -> dict[str, Any] | None:
     if not scores or not all(isinstance(score, (int, float)) and 0 <= score <= 1 for score in scores):
         raise DataError(f"{path}: a score is no number from 0 to 1; {mend}")
     return values
+
+
+SAME = ("dataset", "digest", "folds", "epochs", "seed")
+"""What results must share to stand in one file."""
+
+
+def joined(values: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what was measured together with what an earlier file says of other networks.
+
+    Raises:
+        ConfigError: the earlier numbers were measured in another way, so the two cannot stand side by side.
+    """
+    others = {
+        name: result for name, result in (earlier or {}).get("results", {}).items() if name not in values["results"]
+    }
+    if not others:
+        return dict(values)
+    for key in SAME:
+        if values.get(key) != earlier.get(key):
+            raise ConfigError(
+                f"{', '.join(others)}: measured with {key} {earlier.get(key)!r}, now it is {values.get(key)!r}; "
+                "measure all of them, or give another --out"
+            )
+    order = [claim.model for claim in CLAIMS]
+    results = {**others, **values["results"]}
+    ranked = sorted(results, key=lambda name: order.index(name) if name in order else len(order))
+    return {**values, "results": {name: results[name] for name in ranked}}
 
 
 def write(values: Mapping[str, Any], file: str | os.PathLike[str]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from fercore import charts, papers
+from fercore import charts, papers, runs
 from fercore.ui import widgets
 
 widgets.heading(
@@ -30,10 +30,14 @@ widgets.show(
     f"{measured['epochs']} epochs each, no fold chooses anything. The tick is the paper's own number.",
 )
 
+runs_of = {run.info["model"]["name"]: run.name for run in runs.list_runs()[0]}
 rows = []
 for claim in papers.CLAIMS:
     ours = measured["results"].get(claim.model, {})
-    cells = {words: charts.interval(ours[key]["accuracy"]) for key, words in papers.PROTOCOLS.items() if ours}
+    cells = {
+        words: charts.interval(ours[key]["accuracy"]) if ours else "not measured"
+        for key, words in papers.PROTOCOLS.items()
+    }
     rows.append(
         {
             "Paper": claim.paper,
@@ -41,10 +45,16 @@ for claim in papers.CLAIMS:
             "Claim on CK+": charts.percent(claim.ckplus, 2),
             **{f"Here, {words}": value for words, value in cells.items()},
             "Claim on JAFFE": charts.percent(claim.jaffe, 2) if claim.jaffe else "none",
+            "Run": runs_of.get(claim.model, "none"),
         }
     )
 widgets.section(
     "Claims",
-    "JAFFE is not part of this project's data, so there is no number of ours beside those claims; the reader for it is there.",
+    "CK+ numbers are of networks trained anew for each fold; the run is the same network trained on FER2013. JAFFE was not at "
+    "hand when this was measured, so there is no number of ours beside those claims; its reader is there for who has it.",
 )
 widgets.table(pd.DataFrame(rows), "papers", "Each paper's claim and our accuracy under both protocols")
+with st.container(horizontal=True):
+    for claim in papers.CLAIMS:
+        if name := runs_of.get(claim.model):
+            widgets.link("evaluation", f"Where {name} fails", run=name)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from fercore import charts, papers
+from fercore.cli import main
 from fercore.errors import ConfigError, DataError
 from made_faces import make_folder
 
@@ -63,6 +65,49 @@ def test_another_file_is_refused_in_a_line(tmp_path: Path, change, line: str) ->
     with pytest.raises(DataError) as caught:
         papers.load(file)
     assert str(caught.value) == f"{file}: {line}; make it again with python -m fercore papers"
+
+
+def test_results_of_other_networks_stay_when_they_were_measured_alike() -> None:
+    way = {"dataset": "ckplus", "digest": "d", "seed": 0}
+    earlier = {"schema": 1, **way, **measured(0.9, 0.7)}
+    one = {**way, **measured(), "results": {"sift-cnn": measured()["results"]["hog-cnn"]}}
+    both = papers.joined(one, earlier)
+    assert list(both["results"]) == ["hog-cnn", "sift-cnn", "report-cnn"]
+    assert both["results"]["hog-cnn"]["random"]["accuracy"]["value"] == 0.9
+    assert papers.joined(one, None) == one
+    again = {**way, **measured(0.99, 0.9)}
+    assert papers.joined(again, earlier)["results"] == again["results"]
+    with pytest.raises(ConfigError, match="hog-cnn, report-cnn: measured with epochs 20, now it is 5; measure all"):
+        papers.joined({**one, "epochs": 5}, earlier)
+    assert papers.joined({**again, "epochs": 5}, earlier)["epochs"] == 5
+
+
+def test_the_command_refuses_before_it_trains(people, tmp_path: Path, monkeypatch) -> None:
+    crossval = pytest.importorskip("fercore.training.crossval")
+    monkeypatch.setattr("fercore.datasets.load", lambda *_: people)
+    monkeypatch.setattr(crossval, "cross_validate", lambda *_, **__: pytest.fail("it trained"))
+    out = tmp_path / "papers.json"
+    done = CliRunner().invoke(main, ["papers", "--folds", "13", "--out", str(out)])
+    assert (done.exit_code, done.output) == (
+        2,
+        f"error: folds: 13 are more than the 12 subjects of {people.root}\n",
+    )
+    papers.write({"dataset": "ckplus", "digest": people.digest(), "seed": 0, **measured()}, out)
+    done = CliRunner().invoke(main, ["papers", "--model", "sift-cnn", "--epochs", "3", "--out", str(out)])
+    assert done.exit_code == 2
+    assert "measured with epochs 20, now it is 3" in done.output
+
+
+def test_the_command_prints_both_numbers_and_keeps_the_others(people, tmp_path: Path, monkeypatch) -> None:
+    crossval = pytest.importorskip("fercore.training.crossval")
+    way = {"dataset": "ckplus", "digest": people.digest(), "seed": 0}
+    answers = {**way, **measured(), "results": {"sift-cnn": measured(0.9, 0.7)["results"]["hog-cnn"]}}
+    monkeypatch.setattr("fercore.datasets.load", lambda *_: people)
+    monkeypatch.setattr(crossval, "cross_validate", lambda *_, **__: answers)
+    out = papers.write({**way, **measured()}, tmp_path / "papers.json")
+    done = CliRunner().invoke(main, ["papers", "--model", "sift-cnn", "--out", str(out)])
+    assert done.output == f"sift-cnn: random frames 90.0%, people never seen 70.0%\nwritten: {out}\n"
+    assert sorted(papers.load(out)["results"]) == ["hog-cnn", "report-cnn", "sift-cnn"]
 
 
 def test_the_chart_says_how_much_is_lost() -> None:
@@ -120,6 +165,10 @@ def test_cross_validation_learns_and_goes_on_where_it_stopped(people, tmp_path: 
 
     monkeypatch.setattr(crossval, "_train", forbidden)
     assert crossval.cross_validate(people, ["hog-cnn"], **options) == found
+    monkeypatch.setattr(crossval, "RATE", 2e-3)
+    with pytest.raises(AssertionError, match="trained again"):
+        crossval.cross_validate(people, ["hog-cnn"], **options)
+    monkeypatch.setattr(crossval, "RATE", 1e-3)
     (options["work"] / kept[0]).unlink()
     with pytest.raises(AssertionError, match="trained again"):
         crossval.cross_validate(people, ["hog-cnn"], **options)

@@ -22,7 +22,8 @@ from .shared import DATA, progress
 def papers(names: tuple[str, ...], data: Path | None, out: Path | None, folds: int, epochs: int, seed: int) -> None:
     """Measure the papers' networks on CK+48, over random frames and over people never seen.
 
-    Finished folds are kept beside the result: the same command goes on after an interruption.
+    Finished folds are kept beside the result: the same command goes on after an interruption. Results of other networks in the
+    file stay.
 
     \b
     python -m fercore papers --data data
@@ -41,6 +42,9 @@ def papers(names: tuple[str, ...], data: Path | None, out: Path | None, folds: i
             f"folds: {folds} are more than the {dataset.table['group'].nunique()} subjects of {dataset.root}"
         )
     target = out or config.artifacts_dir() / results.FILE
+    earlier = results.load(target)
+    planned = {"dataset": dataset.name, "digest": dataset.digest(), "folds": folds, "epochs": epochs, "seed": seed}
+    results.joined({**planned, "results": dict.fromkeys(chosen)}, earlier)  # refused before hours of work, not after
     measured = crossval.cross_validate(
         dataset,
         chosen,
@@ -51,7 +55,7 @@ def papers(names: tuple[str, ...], data: Path | None, out: Path | None, folds: i
         report=lambda line: click.echo(line, err=True),
         progress=progress("faces"),
     )
-    results.write(measured, target)
+    results.write(results.joined(measured, earlier), target)
     for name, protocols in measured["results"].items():
         shares = ", ".join(
             f"{words} {protocols[protocol]['accuracy']['value']:.1%}" for protocol, words in results.PROTOCOLS.items()

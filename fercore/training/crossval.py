@@ -7,6 +7,7 @@ no fold chooses anything. Each fold's answers are kept beside the result, so tha
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +87,7 @@ def cross_validate(
             accuracies = []
             for fold in range(count):
                 tested = fold_of == fold
-                key = json.dumps([name, protocol, count, fold, epochs, seed, dataset.digest(), entry.input.to_dict()])
+                key = json.dumps([name, protocol, count, fold, epochs, seed, dataset.digest(), *_how(entry)])
                 file = work / f"{name}-{protocol}-{fold}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"
                 if not file.is_file():
                     answers = _train(entry, inputs, codes, tested, len(dataset.labels), epochs, seed + fold)
@@ -115,6 +116,12 @@ def cross_validate(
         "seed": seed,
         "results": results,
     }
+
+
+def _how(entry: models.Model) -> list[Any]:
+    """Return all that decides a training beside data and seed, so that no other training's folds are taken for it."""
+    source = Path(importlib.import_module(f".{entry.module}", models.__name__).__file__).read_bytes()
+    return [entry.input.to_dict(), dict(entry.options), BATCH, RATE, hashlib.sha256(source).hexdigest()]
 
 
 def _inputs(crops: Any, spec: InputSpec) -> np.ndarray:
