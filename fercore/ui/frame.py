@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartParser
 from streamlit.navigation.page import Page
 
 from ..errors import FerError
-from . import departed, picker
+from . import departed, picker, uploads
 from .text import plain
 
 STYLE = Path(__file__).with_name("style.css")
@@ -21,6 +21,7 @@ _INSIDE = "page_runs_inside_the_app"
 def run(page: Page) -> None:
     """Run the page that the visitor chose, under the run picker; whatever goes wrong becomes a sentence, never a traceback."""
     keep_uploads_in_memory()
+    uploads.bound()
     departed.watch()
     st.html(STYLE)
     try:

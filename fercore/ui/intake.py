@@ -10,7 +10,7 @@ import streamlit as st
 
 from .. import images
 from ..video import SUFFIXES as VIDEOS
-from . import classification, loaders
+from . import classification, loaders, uploads
 
 SOURCES: dict[str, str] = {
     "photos": "Photos",
@@ -22,6 +22,8 @@ SOURCES: dict[str, str] = {
 MOST_PHOTO = 32
 MOST_VIDEO = 64
 """Megabytes of one photo, and of one video: the largest that the server takes."""
+MOST_TOGETHER = 128
+"""Megabytes of all photos that a visitor gives at once: what goes beyond leaves the server's memory."""
 FORGOTTEN = (
     "What you give stays in this server's memory, never touches its disk, and is gone within a minute of your leaving."
 )
@@ -39,28 +41,37 @@ def pictures(source: str) -> Given:
             return _photos()
         case "camera":
             shot = st.camera_input("Snapshot", resolution="720p")
+            uploads.hold([shot] if shot else [])
             return [("snapshot.jpg", shot.getvalue())] if shot else []
         case _:
+            uploads.hold([])
             st.caption("Astronaut Eileen Collins, photographed by NASA; the picture is in the public domain.")
             return [(loaders.PORTRAIT.name, loaders.PORTRAIT.read_bytes())]
 
 
 def _photos() -> Given:
     kinds = [suffix.removeprefix(".") for suffix in images.SUFFIXES]
-    uploads = st.file_uploader("Photos", kinds, accept_multiple_files=True, max_upload_size=MOST_PHOTO)
+    given = st.file_uploader("Photos", kinds, accept_multiple_files=True, max_upload_size=MOST_PHOTO, key="photos")
     _paste()(key="paste")
-    most = classification.MOST_PHOTOS
-    if len(uploads) > most:
+    count = uploads.fitting((photo.size for photo in given), classification.MOST_PHOTOS, MOST_TOGETHER << 20)
+    kept, surplus = given[:count], given[count:]
+    uploads.let_go("photos", surplus)
+    uploads.hold(kept)
+    if lost := len(surplus) + uploads.thrown_away("photos"):
         st.warning(
-            f"These are the first {most} of {len(uploads)} photos. For more at once use `python -m fercore predict FOLDER`.",
+            f"These are the first {count} of {count + lost} photos; the others were forgotten, since this server keeps "
+            f"{classification.MOST_PHOTOS} photos and {MOST_TOGETHER} MB at most: `python -m fercore predict FOLDER` takes any "
+            "number.",
             icon=":material/filter_none:",
         )
-    return [(upload.name, upload.getvalue()) for upload in uploads[:most]]
+    return [(photo.name, photo.getvalue()) for photo in kept]
 
 
 def video() -> Any | None:
     """Draw the uploader of a video and return what it holds."""
-    return st.file_uploader("Video", [suffix.removeprefix(".") for suffix in VIDEOS], max_upload_size=MOST_VIDEO)
+    given = st.file_uploader("Video", [suffix.removeprefix(".") for suffix in VIDEOS], max_upload_size=MOST_VIDEO)
+    uploads.hold([given] if given else [])
+    return given
 
 
 @functools.cache
