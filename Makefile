@@ -33,6 +33,7 @@ test: $(TESTS_READY) ## install what the tests need as well and run the quick on
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
 
 test-all: $(TESTS_READY) ## run every test, also the long ones (trainings, builds, resolves)
+	@$(MAKE) --no-print-directory browser || echo "Going on without: the tests that need it are skipped."
 	$(VENV_PYTHON) -m pytest -m "" $(PYTEST_ARGS)
 
 lint: $(TESTS_READY) ## check style

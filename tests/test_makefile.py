@@ -92,6 +92,20 @@ def test_tests_share_the_environment_and_choose_what_to_run(tree: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("target", ["test", "test-all"])
+def test_tests_fetch_what_browsers_need_and_go_on_without(tree: Path, target: str) -> None:
+    (tree / "package-lock.json").write_text("{}", encoding="utf-8")
+    npm = tree / "npm"
+    npm.write_text(f'#!/bin/sh\necho "npm $@" >> "{tree / "log"}"\nexit 1\n', encoding="utf-8")
+    npm.chmod(0o755)
+    done = make(tree, target, "NPM=./npm")
+    assert done.returncode == 0
+    assert "Going on without" in done.stdout
+    fetched, tested = [line for line in asked(tree) if line.startswith(("npm", "-m pytest"))]
+    assert fetched.startswith("npm ci")
+    assert tested.startswith("-m pytest")
+
+
 def test_unsupported_python_is_named_with_the_remedy(tree: Path) -> None:
     stand_in(tree, supported=False, version="3.9.2")
     done = make(tree, "test")
