@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from fercore.labels import COLOURS, FURTHER_COLOURS, LABELS
 
-CONFIG = Path(__file__).resolve().parent.parent / ".streamlit" / "config.toml"
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / ".streamlit" / "config.toml"
+STYLE = ROOT / "fercore" / "ui" / "style.css"
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,23 @@ def test_theme_can_be_read_and_its_accent_is_no_class(config: dict[str, Any], na
     assert min(contrast(accent, background) for background in backgrounds) > 3, "the accent on what lies behind it"
     assert accent not in {*COLOURS.values(), *FURTHER_COLOURS}
     assert len(theme["chartSequentialColors"]) == 10, "Streamlit ignores any other number"
+
+
+def blended(colour: str, background: str, opacity: float) -> str:
+    """Return the ``#RRGGBB`` colour of something that lets its background through."""
+    pairs = [(int(colour[at : at + 2], 16), int(background[at : at + 2], 16)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(opacity * front + (1 - opacity) * back):02X}" for front, back in pairs)
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_captions_are_quiet_but_can_be_read(config: dict[str, Any], name: str) -> None:
+    (found,) = re.findall(r'\[data-testid="stCaptionContainer"\] \{ opacity: ([\d.]+); \}', STYLE.read_text("utf-8"))
+    theme, opacity = config["theme"][name], float(found)
+    backgrounds = {
+        section[key] for section in (theme, theme["sidebar"]) for key in ("backgroundColor", "secondaryBackgroundColor")
+    }
+    for background in backgrounds:
+        faint, quiet = (contrast(blended(theme["textColor"], background, each), background) for each in (0.6, opacity))
+        assert quiet > 4.5, background
+        assert quiet > faint
+    assert opacity < 0.9, "a caption is quieter than the text"
