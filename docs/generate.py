@@ -14,6 +14,8 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+import cv2
+import numpy as np
 from PIL import Image
 
 STATES = {"complete": "complete", "pruned": "stopped early", "failed": "failed"}
@@ -60,20 +62,33 @@ def folder() -> str:
         lines = ["predict album --workers 2 --out faces.csv", "predict album --workers 2 --out faces.csv"]
         printed = []
         for line in lines:
-            done = subprocess.run(
-                [sys.executable, "-m", "fercore", *line.split()],
-                cwd=place,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-            )
-            printed += [f"$ python -m fercore {line}", (done.stdout + done.stderr).rstrip()]
+            printed += [f"$ python -m fercore {line}", _python(line, place)]
         with open(Path(place, "faces.csv"), encoding="utf-8", newline="") as file:
             rows = [[row[at] for at in (0, 2, 3, 4, 5, 9, 10, 11)] for row in csv.reader(file)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return _block("```console\n" + "\n".join(printed) + "\n```") + _block(
-        "Some columns of `faces.csv`:\n\n```\n" + "\n".join(table) + "\n```"
+        "Some columns of `faces.csv`:\n\n```\n" + _aligned(rows) + "\n```"
+    )
+
+
+def video() -> str:
+    """Return how a video becomes a timeline, and the first rows of it, as a console block."""
+    line = "predict clip.mp4 --out timeline.csv --render marked.mp4"
+    with tempfile.TemporaryDirectory() as place:
+        with Image.open(ROOT / "static" / "portrait.jpg") as portrait:
+            frame = np.ascontiguousarray(np.asarray(portrait.convert("RGB"))[:, :, ::-1])
+        size = (frame.shape[1], frame.shape[0])
+        writer = cv2.VideoWriter(str(Path(place, "clip.mp4")), cv2.VideoWriter.fourcc(*"mp4v"), 10, size)
+        for _ in range(20):
+            writer.write(frame)
+        writer.release()
+        done = _python(line, place)
+        with open(Path(place, "timeline.csv"), encoding="utf-8", newline="") as file:
+            rows = [[row[at] for at in (0, 1, 7, 8)] for row in csv.reader(file)]
+    some = [rows[0], *([*row[:3], f"{float(row[3]):.2f}"] for row in rows[4:8])]
+    return _block(f"```console\n$ python -m fercore {line}\n{done}\n```") + _block(
+        "Some of `timeline.csv`, where an expression stands once it has lasted for half a second:\n\n```\n"
+        + _aligned(some)
+        + "\n```"
     )
 
 
@@ -139,6 +154,25 @@ def models_table() -> str:
     rows = ["| `--model` | is |", "| --- | --- |"]
     rows += [f"| `{name}` | {model.summary} |" for name, model in MODELS.items()]
     return _block("\n".join(rows))
+
+
+def _python(line: str, place: str) -> str:
+    """Run a command of ``python -m fercore`` in a folder and return what it prints, without progress bars."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fercore", *line.split()],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    return "\n".join(part.split("\r")[-1].rstrip() for part in (done.stdout + done.stderr).strip().splitlines())
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def _block(text: str) -> str:
