@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from fercore import charts, comparison, runs
-from fercore.ui import loaders, picker, tables, url, widgets
+from fercore.ui import columns, loaders, picker, tables, url, widgets
 from fercore.ui.text import GLOSSARY, INTERVAL, plain
 
 widgets.heading(
@@ -36,7 +36,13 @@ else:
 
 widgets.section("Scores and costs", f"{INTERVAL} {GLOSSARY['McNemar']}")
 times = loaders.times(result, tested) if st.session_state.get("timed") else {}
-widgets.table(tables.comparison(result, times), "comparison", "Scores, McNemar's test and costs of the compared runs")
+table = tables.comparison(result, times)
+widgets.table(
+    table,
+    "comparison",
+    "Scores, McNemar's test and costs of the compared runs",
+    column_config=columns.explained(table),
+)
 if times:
     widgets.show(
         charts.score_and_time(result, times),

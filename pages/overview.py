@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from fercore import charts, runs
-from fercore.ui import tables, widgets
+from fercore.ui import columns, tables, widgets
 from fercore.ui.text import CAUTION, INTERVAL
 
 widgets.heading(
@@ -38,7 +38,9 @@ for place, name in zip(widgets.side_by_side(len(measured)), measured, strict=Tru
     with place:
         widgets.show(charts.accuracies([run for run in known if name in run.info["metrics"]], name), f"accuracy-{name}")
 if measured:
-    widgets.table(tables.runs(known), "runs", "Accuracy, macro F1 and calibration error of every run and dataset")
+    table = tables.runs(known)
+    told = "Accuracy, macro F1 and calibration error of every run and dataset"
+    widgets.table(table, "runs", told, column_config=columns.explained(table))
 
 widgets.section("What it cannot do")
 st.markdown(CAUTION)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -251,6 +253,19 @@ def test_overview_compares_the_runs() -> None:
     }
 
 
+@pytest.mark.parametrize(("page", "accuracy"), [("overview", "Accuracy (95% interval)"), ("compare", "Accuracy")])
+def test_tables_of_scores_explain_their_terms(page: str, accuracy: str) -> None:
+    told = json.loads(visit(page, run="single").dataframe[0].proto.columns)
+    helps = {name: column.get("help", "") for name, column in told.items()}
+    assert "most likely class is the labelled one" in helps[accuracy]
+    assert "harmonic mean" in helps["Macro F1"]
+    if page == "overview":
+        assert "calibration error" in helps["ECE"]
+    else:
+        assert "rare classes count as much" in helps["Balanced accuracy"]
+        assert "chance" in helps["p (McNemar)"]
+
+
 def test_dataset_page_chooses_a_dataset_in_the_url() -> None:
     app = visit("dataset", run="several", dataset="expw")
     assert app.subheader[0].value.startswith("ExpW has")
@@ -308,12 +323,14 @@ def test_compare_with_one_run_and_reference_from_the_url() -> None:
 
 
 def test_compare_measures_time_on_a_click_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+    calls, told = [], []
     monkeypatch.setattr(comparison, "milliseconds", lambda run, dataset: calls.append(run.name) or 1.5)
+    monkeypatch.setattr(progress, "told", lambda *given: told.append(given[:3]) or "")
     app = visit("compare", run="single", runs="single,several")
     assert not calls
     press(app, "Measure the time for a face")
     assert sorted(calls) == ["several", "single"]
+    assert told[0] == (0, 2, "Measuring network"), "a bar is there from the beginning"
     assert set(app.dataframe[0].value["Milliseconds a face"]) == {"1.50"}
     app.run()
     assert len(calls) == 2
@@ -662,6 +679,37 @@ def test_only_the_beginning_of_a_long_video_is_looked_at(
     app.file_uploader[0].set_value(("me.mp4", clip_of(portrait, tmp_path), "video/mp4")).run()
     assert "Only the first 1 seconds were looked at" in texts(app)
     assert app.dataframe[1].value["time"].max() == pytest.approx(1.0)
+
+
+def test_one_video_at_a_time_is_looked_at_and_the_others_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane, told, order = threading.Semaphore(1), [], []
+    waiting = threading.Event()
+
+    class Place:
+        def info(self, text: str, icon: str) -> None:
+            told.append(text)
+            waiting.set()
+
+        def empty(self) -> None:
+            told.append("")
+
+    monkeypatch.setattr(clip, "_lane", lambda: lane)
+    monkeypatch.setattr(clip.st, "empty", Place)
+
+    def second() -> None:
+        with clip._turn():
+            order.append("second")
+
+    visitor = threading.Thread(target=second)
+    with contextlib.suppress(ValueError), clip._turn():
+        visitor.start()
+        assert waiting.wait(60)
+        order.append("first")
+        raise ValueError("a damaged video lets the next one in all the same")
+    visitor.join(60)
+    assert order == ["first", "second"]
+    assert told[-2:] == ["Another visitor's video comes first …", ""]
+    assert lane.acquire(blocking=False), "the lane is free again"
 
 
 def test_a_video_without_a_face_and_what_is_no_video_are_told(tmp_path: Path) -> None:

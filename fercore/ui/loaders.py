@@ -21,6 +21,7 @@ from ..errors import FerError
 from ..faces import BlazeFace
 from ..inference import Predictor
 from ..runs import Run
+from . import progress
 
 PORTRAIT = Path(__file__).resolve().parents[2] / "static" / "portrait.jpg"
 """The sample portrait; ``static/README.md`` says where it is from."""
@@ -80,10 +81,9 @@ def compared(runs: tuple[Run, ...], dataset: str, reference: Run) -> Comparison:
 
 
 def times(result: Comparison, runs: Mapping[str, Run]) -> dict[str, float]:
-    """Return the milliseconds that each run of a comparison takes for a face, measured once a server."""
-    return {
-        row.run: _milliseconds(runs[row.run].path, result.dataset, _stamp(runs[row.run].path)) for row in result.rows
-    }
+    """Return the milliseconds that each run of a comparison takes for a face, measured once a server, with progress."""
+    rows = progress.counted(result.rows, len(result.rows), "Measuring network", at_once=True)
+    return {row.run: _milliseconds(runs[row.run].path, result.dataset, _stamp(runs[row.run].path)) for row in rows}
 
 
 def pictures(name: str) -> tuple[Dataset | None, str]:
@@ -160,12 +160,12 @@ def _compared(folders: tuple[Path, ...], reference: Path, dataset: str, stamps: 
     return comparison.compare(runs, dataset, reference=Run.load(reference, verify=False))
 
 
-@st.cache_data(max_entries=64, show_spinner="Measuring …")
+@st.cache_data(max_entries=64, show_spinner=False)
 def _milliseconds(folder: Path, dataset: str, stamp: int) -> float:
     return comparison.milliseconds(Run.load(folder, verify=False), dataset)
 
 
-@st.cache_resource(max_entries=8, ttl=600, show_spinner="Looking for the pictures …")
+@st.cache_resource(max_entries=8, ttl=600, show_spinner="Looking for the pictures …", show_time=True)
 def _pictures(name: str, folder: str) -> tuple[Dataset | None, str]:
     try:
         return datasets.load(name, folder, strict=False), ""

@@ -17,10 +17,17 @@ KNOWN_AFTER = 1.0
 """Seconds after which the time that is left can be told."""
 
 
-def counted(items: Iterable[Item], total: int, noun: str) -> Iterator[Item]:
-    """Yield items while a bar says how many of them are done; short work has none, and it goes away at the end."""
+def counted(items: Iterable[Item], total: int, noun: str, *, at_once: bool = False) -> Iterator[Item]:
+    """Yield items while a bar says how many of them are done; short work has none, and it goes away at the end.
+
+    Args:
+        items: what is worked on.
+        total: about how many there are.
+        noun: what one is called.
+        at_once: draw the bar before the first item, where a single one takes long already.
+    """
     bar, start = st.empty(), time.monotonic()
-    drawn = start
+    drawn = start - BEAT if at_once else start
     try:
         for done, item in enumerate(items):
             now = time.monotonic()
