@@ -56,6 +56,17 @@ def answer(app: AppTest) -> str:
     return card
 
 
+def test_the_seconds_by_hand_live_in_the_url() -> None:
+    app = visit("respond", source="hand", expression="happy", held="1.5")
+    assert app.slider(key="held").value == 1.5
+    app.slider(key="held").set_value(4.5).run()
+    assert app.query_params["held"] in ("4.5", ["4.5"])
+    app.slider(key="held").set_value(3.0).run()
+    assert "held" not in app.query_params
+    for wrong in ("-1", "11", "nan", "soon"):
+        assert visit("respond", source="hand", held=wrong).slider(key="held").value == 3.0
+
+
 def test_by_hand_an_expression_is_answered_once_it_has_lasted() -> None:
     app = visit("respond", source="hand", expression="happy")
     assert_sound(app)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from ..respond import COLOUR, DEFAULT, LONGEST, Rule, ink, response, rules_of
+from ..labels import ink
+from ..respond import COLOUR, DEFAULT, LONGEST, Rule, response, rules_of
 from . import url, widgets
 from .text import plain
 
@@ -54,7 +55,15 @@ def by_hand(labels: Sequence[str]) -> tuple[str, float]:
     """Draw the choice of an expression and of how long it has lasted; return both."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         label = st.selectbox("Expression", labels, width=220, **url.choice("expression", labels))
-        seconds = st.slider("Seconds that it has lasted", 0.0, LONGEST_HELD, 3.0, 0.5, "%.1f s", key="held", width=360)
+        seconds = st.slider(
+            "Seconds that it has lasted",
+            0.0,
+            LONGEST_HELD,
+            step=0.5,
+            format="%.1f s",
+            width=360,
+            **url.amount("held", 0.0, LONGEST_HELD, 3.0),
+        )
     return label, seconds
 
 

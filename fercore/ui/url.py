@@ -62,6 +62,17 @@ def span(key: str, low: int, high: int, *, resets: Sequence[str] = ()) -> dict[s
     return _tied(key, value, lambda ends: f"{ends[0]}-{ends[1]}", (low, high), resets)
 
 
+def amount(key: str, low: float, high: float, default: float) -> dict[str, Any]:
+    """Return the arguments that tie a widget for a number from ``low`` to ``high`` to ``?key=``; whole if ``default`` is."""
+    kind, value = type(default), default
+    try:
+        given = kind(st.query_params.get(key, ""))
+        value = given if low <= given <= high else default
+    except ValueError:
+        pass
+    return _tied(key, value, lambda number: f"{number:g}" if kind is float else str(number), default)
+
+
 def number(key: str, count: int) -> dict[str, Any]:
     """Return the arguments that tie a widget for a number from 1 to ``count``, with a ``default``, to ``?key=``."""
     given = st.query_params.get(key, "")
