@@ -152,6 +152,33 @@ def test_without_the_runtime_the_site_asks_the_cdn_alone(artifacts: Path, tmp_pa
         assert [url.split("/")[2] for url in file["urls"]] == ["cdn.jsdelivr.net"]
 
 
+def test_command_says_that_a_site_without_the_runtime_needs_a_cdn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(kind: str, folder: Path, repo: str, names: object) -> None:
+        (folder / "ort").mkdir(parents=True) if runtime else folder.mkdir(exist_ok=True)
+        (folder / "index.html").write_text("<h1>Classify</h1>", encoding="utf-8")
+
+    monkeypatch.setattr(space, "build", made)
+    runtime = False
+    lines = invoke("space", "ann/expressions", "--out", tmp_path / "without").stderr.splitlines()
+    (note,) = [line for line in lines if line.startswith("note: ")]
+    assert "static/ort is missing" in note
+    assert "run `make browser`" in note
+    assert "note: " not in invoke("space", "ann/expressions", "--kind", "docker", "--out", tmp_path / "docker").stderr
+    runtime = True
+    assert "note: " not in invoke("space", "ann/expressions", "--out", tmp_path / "with").stderr
+
+
+def test_results_explain_their_terms(static_site: Path) -> None:
+    for name in ("results.html", "run-first.html"):
+        page = (static_site / name).read_text(encoding="utf-8")
+        terms = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", page.split('<dl class="terms">')[1]))
+        assert "harmonic mean" in terms["F1 and macro F1"]
+        assert "confidence" in terms["Calibration error"]
+        assert {"Accuracy", "Balanced accuracy", "Recall", "Head"} <= set(terms)
+
+
 def test_pages_share_one_copy_of_each_library(static_site: Path) -> None:
     """Every address in a page is relative and there; the chart library stands in no page."""
     for page in static_site.glob("*.html"):

@@ -50,6 +50,12 @@ def space(repo: str, kind: str, names: tuple[str, ...], out: Path | None, pushed
         folder = Path(place)
         build(kind, folder, repo, names)
         listed(bundle.check(folder))
+        if kind == "static" and not (folder / "ort").is_dir():
+            click.echo(
+                "note: static/ort is missing, so visitors' browsers take ONNX Runtime from a CDN; run `make browser`, then "
+                "this again, for a site that holds it",
+                err=True,
+            )
         if out:
             click.echo(f"written: {out}", err=True)
         if not pushed:

@@ -22,6 +22,24 @@ HEADLINE = {
     "macro_f1": "Macro F1",
     "ece": "Calibration error",
 }
+TERMS = {
+    "Accuracy": "the share of test faces whose most likely class is the labelled one.",
+    "Balanced accuracy": "the mean of the recalls of all classes; rare classes count as much as frequent ones.",
+    "Recall": "how many of the faces of a class are found.",
+    "Precision": "how many of the answers that name a class are right.",
+    "F1 and macro F1": "F1 is the harmonic mean of precision and recall; macro F1 is its mean over the classes.",
+    "Calibration error": (
+        "how far the confidence lies from the share of right answers, on average over ten confidence bins (ECE). At 0% an "
+        "answer that is 70% sure is right 70% of the time."
+    ),
+    "Whole release, estimated": (
+        "the accuracy to be expected on all of ExpW, where neutral and happy prevail; the test set has equally many faces of "
+        "each class."
+    ),
+    "Head": "the part of a network that answers with the classes of one label source; sources disagree about faces.",
+    "Temperature": "what the network's scores are divided by, so that its confidence is honest.",
+}
+"""What a visitor of the results may not know."""
 INTERVAL = "Ranges are 95% intervals: how far chance in the choice of test faces goes."
 
 
@@ -40,6 +58,7 @@ def overview(runs: Sequence[Run]) -> str:
     changes = [figure for name, found in tested.items() for figure in _changes(found, name)]
     if changes:
         parts += ["<h2>Gains and losses, class by class</h2>", _figures(changes)]
+    parts.append(glossary())
     return "\n".join(parts)
 
 
@@ -61,7 +80,8 @@ def page(run: Run) -> str:
         parts += ["<h2>Training</h2>", _figures(training)]
     if facts := run.dataset_info() if "dataset.json" in run.info["files"] else {}:
         parts += ["<h2>What it learned from</h2>", _figures(_data(facts)), _sources(facts)]
-    parts += ["<h2>Answers</h2>", _lead(_HEADS, "note"), table(_heads(run), "Heads of the network")]
+    answered = table(_heads(run), "Heads of the network", f"heads-{run.name}")
+    parts += ["<h2>Answers</h2>", _lead(_HEADS, "note"), answered, glossary()]
     return "\n".join(part for part in parts if part)
 
 
@@ -71,12 +91,19 @@ _HEADS = (
 )
 
 
-def table(data: pd.DataFrame, caption: str) -> str:
-    """Return a table as HTML, in a box that scrolls where it is too wide."""
+def glossary() -> str:
+    """Return the terms of the results with their meanings, folded up."""
+    terms = "\n".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in TERMS.items())
+    return f'<details class="help"><summary>What the terms mean</summary>\n<dl class="terms">\n{terms}\n</dl></details>'
+
+
+def table(data: pd.DataFrame, caption: str, name: str = "") -> str:
+    """Return a table as HTML, in a box that scrolls where it is too wide; one with a name gets a button to download it."""
     head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in data.columns)
     rows = ("".join(f"<td>{_cell(value)}</td>" for value in row) for row in data.itertuples(index=False, name=None))
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+    file = f' data-name="{escape(name)}"' if name else ""
+    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"{file}>'
     return f"{box}<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
 
 
@@ -202,7 +229,7 @@ def _runs(runs: Sequence[Run]) -> str:
         for name, scores in (run.info.get("metrics") or {}).items()
     ]
     unmeasured = [{"Run": Link.to(page_name(run), run.name)} for run in runs if not run.info.get("metrics")]
-    return table(pd.DataFrame([*rows, *unmeasured], dtype=object).fillna(""), "Scores of every run and dataset")
+    return table(pd.DataFrame([*rows, *unmeasured], dtype=object).fillna(""), "Scores of every run and dataset", "runs")
 
 
 def _heads(run: Run) -> pd.DataFrame:

@@ -1,4 +1,5 @@
-// Draws the charts that Python wrote into the page, one after the other, with Vega (js/vega.js, one copy for all pages).
+// Draws the charts that Python wrote into the page, one after the other, with Vega (js/vega.js, one copy for all pages), and gives
+// charts and tables their downloads.
 
 import { save } from "./site.mjs";
 
@@ -75,5 +76,12 @@ for (const figure of document.querySelectorAll(".chart")) {
   } catch (error) {
     figure.querySelector(".plot").textContent = `This browser cannot draw the chart (${error.message}); its numbers are below.`;
   }
+}
+for (const box of document.querySelectorAll(".scroll[data-name]")) {
+  const tools = document.createElement("div");
+  tools.className = "tools";
+  const file = `${box.dataset.name}.csv`;
+  tools.append(button("Download this table (CSV)", () => save(file, csv(box.querySelector("table")), "text/csv")));
+  box.after(tools);
 }
 document.body.dataset.state = "ready";
