@@ -7,6 +7,7 @@ and prediction never waits for a training framework.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -24,7 +25,20 @@ from .commands.ensemble import ensemble
 from .commands.gpu import gpu
 from .commands.papers import papers
 from .commands.push import push
-from .commands.shared import DATA, HEAD, Group, complain, epochs_bar, headline, need_training, progress, recipe_from
+from .commands.shared import (
+    DATA,
+    HEAD,
+    Group,
+    averages,
+    complain,
+    confusion,
+    epochs_bar,
+    headline,
+    need_training,
+    progress,
+    recipe_from,
+    tell_problems,
+)
 from .commands.space import space
 from .commands.tune import tune
 from .config import data_dir
@@ -53,7 +67,7 @@ main.add_command(tune)
 @main.command()
 @DATA
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--problems", is_flag=True, help="List each line and picture that could not be used.")
+@click.option("--problems", is_flag=True, help="List each line and picture that cannot be used.")
 def datasets(data: Path | None, as_json: bool, problems: bool) -> None:
     """List the datasets found, with their faces per split and class."""
     from . import datasets as readers
@@ -70,7 +84,12 @@ def datasets(data: Path | None, as_json: bool, problems: bool) -> None:
         except FerError as error:
             result[name] = {"error": str(error)}
             continue
+        if problems:
+            found = readers.damaged(dataset, progress=progress("headers"))
+            dataset = dataclasses.replace(dataset, problems=(*dataset.problems, *found))
         result[name] = {"counts": dataset.counts(), "faces": len(dataset), "problems": dataset.problem_counts()}
+        if problems:
+            result[name]["lines"] = [str(problem) for problem in dataset.problems]
         lines += _listing(name, dataset)
         lines += [f"  {problem}" for problem in dataset.problems if problems]
     click.echo(json.dumps(result) if as_json else "\n".join(lines))
@@ -136,6 +155,7 @@ def train(
             overwrite=overwrite,
             report=report,
             progress=progress("pictures"),
+            seen=tell_problems,
         )
     for name, measured in run.info["metrics"].items():
         click.echo(f"{name}: {headline(measured)}")
@@ -180,9 +200,13 @@ def evaluate(
         click.echo(f"  not among them: {measured['unreadable']} whose picture cannot be read or shows no face")
     if measured["left_out"]:
         click.echo(f"  not among them: {measured['left_out']} of classes that the head does not know")
+    for line in averages(measured):
+        click.echo(f"  {line}")
     for label, scores in measured["per_class"].items():
         cells = "  ".join(f"{key} {interval(scores[key], missing='no face')}" for key in ("precision", "recall", "f1"))
         click.echo(f"  {label:<10} {cells}  of {scores['support']}")
+    for line in confusion(measured):
+        click.echo(f"  {line}")
 
 
 @main.command()
@@ -236,16 +260,22 @@ def predict(
     python -m fercore predict clip.mp4 --out timeline.csv --render marked.mp4
     """
     from .images import find_images
-    from .video import is_video
+    from .video import find_videos, is_video
 
     if copy or fps or any(map(is_video, paths)):
         if len(paths) != 1 or not is_video(paths[0]):
             raise FerError("--render, --fps and videos: give exactly one video, and photos in another call")
+        if workers is not None or engine != "local":
+            raise FerError("--workers and --engine: share out photos; leave them away for a video")
         _predict_video(paths[0], run, head, detector, as_json=as_json, out=out, copy=copy, fps=fps)
         return
-    files = find_images(paths)
+    files, videos = find_images(paths), find_videos(paths)
+    some = f"{videos[0]}{f' and {len(videos) - 1} more' if len(videos) > 1 else ''}" if videos else ""
     if not files:
-        raise FerError(f"{', '.join(map(str, paths))}: no photo in there")
+        advice = f"; a video in a folder is looked at when it is named itself: {some}" if videos else ""
+        raise FerError(f"{', '.join(map(str, paths))}: no photo in there{advice}")
+    if videos:
+        click.echo(f"note: left out, since a video is looked at when it is named itself: {some}", err=True)
     if not _predict_photos(files, run, head, detector, as_json=as_json, out=out, workers=workers, engine=engine):
         sys.exit(2)
 
@@ -333,12 +363,13 @@ def _predict_video(
     """Write a video's timeline, and a copy with its faces marked where one is asked for."""
     from .faces import BlazeFace
     from .inference import Predictor
-    from .timeline import FORMATS, render, save, timeline
-    from .video import CODECS
+    from .output import check
+    from .timeline import check_copy, render, save, timeline
 
-    for target, known in ((out, FORMATS), (copy, CODECS)):  # told before an hour's work, not after
-        if target and target.suffix.lower() not in known:
-            raise FerError(f"{target}: cannot write {target.suffix or 'a file without suffix'}; use {', '.join(known)}")
+    if out:  # told before an hour's work, not after
+        check(out)
+    if copy:
+        check_copy(video, copy)
     # One look a frame: tiles, which find small faces in large photos, take six times as long.
     finder = detector or os.environ.get("FER_DETECTOR") or BlazeFace(tiles=False)
     predictor = Predictor.load(run, head=head, detector=finder)

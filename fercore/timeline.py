@@ -15,7 +15,7 @@ from . import overlay
 from .errors import DataError, FerError
 from .stream import ExpressionStream, TrackedFace
 from .tracking import Tracker
-from .video import Video, frames_of, write_video
+from .video import Video, check_target, frames_of, write_video
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,14 +121,20 @@ def render(video: str | Path, table: pd.DataFrame, out: str | Path, *, progress:
         VideoError: the video cannot be read, or the new one not written.
         DataError: the table lacks columns.
     """
+    check_copy(video, out)
     source = Video(video)
-    if Path(out).resolve() == source.path.resolve():
-        raise FerError(f"{out}: this is the video itself; name another file to write to")
     scenes = _Scenes(table)
     marked = (
         (time, overlay.draw(frame, scenes.at(time))) for time, frame in (progress(source) if progress else source)
     )
     write_video(out, marked, rate=min(source.rate, _MAX_RATE))
+
+
+def check_copy(video: str | Path, out: str | Path) -> None:
+    """Raise ``FerError`` unless a copy of a video could be written there."""
+    if Path(out).resolve() == Path(video).resolve():
+        raise FerError(f"{out}: this is the video itself; name another file to write to")
+    check_target(out)
 
 
 class _Scenes:

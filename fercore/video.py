@@ -150,6 +150,16 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
+def find_videos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the videos anywhere below those of some paths that are folders, sorted; hidden ones do not count."""
+    found = []
+    for folder in filter(os.path.isdir, paths):
+        for place, below, names in os.walk(folder):
+            below[:] = [name for name in below if not name.startswith(".")]
+            found += [Path(place, name) for name in names if is_video(name) and not name.startswith(".")]
+    return sorted(found)
+
+
 def frames_of(
     source: str | os.PathLike[str] | int | Iterable, *, fps: float | None = None, rate: float = 25.0
 ) -> Iterator[TimedFrame]:
@@ -195,11 +205,8 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[TimedFrame], *, r
     if not (math.isfinite(rate) and rate > 0):
         raise ConfigError(f"rate: expected frames a second, above 0, got {rate}")
     target = Path(path)
-    codec = CODECS.get(target.suffix.lower())
-    if codec is None:
-        raise VideoError(f"{target}: cannot write {target.suffix or 'a file without suffix'}; use {', '.join(CODECS)}")
-    if not target.parent.is_dir():
-        raise VideoError(f"{target}: there is no folder {target.parent}; make it first")
+    check_target(target)
+    codec = CODECS[target.suffix.lower()]
     staged = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix.lower()}")
     try:
         written, whole = _write(staged, codec, frames, rate), False
@@ -212,6 +219,15 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[TimedFrame], *, r
         os.replace(staged, target)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Raise ``VideoError`` unless a video could be written there: a known suffix, in a folder that is there."""
+    target = Path(path)
+    if target.suffix.lower() not in CODECS:
+        raise VideoError(f"{target}: cannot write {target.suffix or 'a file without suffix'}; use {', '.join(CODECS)}")
+    if not target.parent.is_dir():
+        raise VideoError(f"{target}: there is no folder {target.parent}; make it first")
 
 
 class _Sampler:

@@ -134,7 +134,7 @@ def test_a_folder_is_looked_at_before(place: Path, data: Path) -> None:
     assert "angry 60, happy 60, zen 61" in chart.proto.alt
     assert app.expander[0].label == "2 pictures cannot be used and will be left out"
     assert "loose.png: no class: lies beside the class folders, not in one" in told(app)
-    assert "zen/broken.png: damaged or not a picture" in told(app)
+    assert "zen/broken.png: unreadable image: damaged or not a picture" in told(app)
     assert not app.warning
     assert app.selectbox(key="model").options == list(jobs.networks())
     assert app.number_input(key="training_epochs_report-cnn").value == jobs.networks()["report-cnn"].recipe["epochs"]

@@ -7,21 +7,29 @@ import errno
 import importlib.util
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..cards import interval
 from ..errors import FerError
 
+if TYPE_CHECKING:
+    from ..datasets.base import Dataset
+
 DATA = click.option(
     "--data",
     type=click.Path(path_type=Path),
     help="Data folder, or the dataset's own. Default: $FER_DATA, else ./data.",
 )
+NEEDED = ("keras", "tensorflow", "onnx", "tf2onnx", "pandas", "pyarrow")
+"""What no training comes to its end without."""
+PROBLEMS = 20
+"""Lines and pictures of a dataset that a training names; it counts the others."""
 HEAD = click.option("--head", help="Which label source's answer to give. Default: the run's own choice.")
 
 
@@ -78,7 +86,7 @@ def recipe_from(
 
 def need_training() -> None:
     """Say which packages training needs, where they are not installed."""
-    missing = [name for name in ("keras", "tensorflow", "onnx", "tf2onnx") if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise FerError(f"train: {', '.join(missing)} not installed; they come with pip install '.[train]'")
 
@@ -102,6 +110,16 @@ def complain(line: str) -> None:
     click.echo(f"error: {' '.join(line.splitlines())}", err=True)
 
 
+def tell_problems(dataset: Dataset) -> None:
+    """Print a line to stderr for each of the first things in a dataset that could not be used, and count the others."""
+    for problem in dataset.problems[:PROBLEMS]:
+        click.echo(f"{dataset.name}: left out: {' '.join(str(problem).splitlines())}", err=True)
+    more = Counter(problem.kind for problem in dataset.problems[PROBLEMS:])
+    if more:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in more.items())
+        click.echo(f"{dataset.name}: ... and {more.total()} more ({kinds}); see 'datasets --problems'", err=True)
+
+
 def headline(measured: dict[str, Any]) -> str:
     """Return the main scores of an evaluation in one line."""
     parts = [
@@ -115,6 +133,28 @@ def headline(measured: dict[str, Any]) -> str:
         if key in measured
     ]
     return ", ".join(parts)
+
+
+def averages(measured: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the further scores of an evaluation: averages over the classes, log loss and calibration error."""
+    for key, text in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
+        cells = [f"{kind} {interval(measured[f'{kind}_{key}'], missing='no face')}" for kind in ("macro", "weighted")]
+        yield f"{text} {', '.join(cells)}"
+    loss = measured["log_loss"]
+    yield (
+        f"log loss {loss['value']:.3f} ({loss['low']:.3f} to {loss['high']:.3f}), "
+        f"calibration error {interval(measured['ece'], missing='no face')}"
+    )
+
+
+def confusion(measured: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the confusion matrix of an evaluation, a line a true class and a column a predicted one, in the same order."""
+    names, counts = measured["classes"], measured["confusion"]["value"]
+    width = max(*(len(str(count)) for row in counts for count in row), min(8, max(map(len, names))))
+    margin = max(len("labelled"), *map(len, names))
+    yield f"{'labelled':<{margin}}  called {' '.join(name[:width].rjust(width) for name in names)}"
+    for name, row in zip(names, counts, strict=True):
+        yield f"{name:<{margin}}         {' '.join(str(count).rjust(width) for count in row)}"
 
 
 def listed(files: Mapping[str, int]) -> None:

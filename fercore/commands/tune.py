@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import artifacts_dir, data_dir
-from .shared import DATA, epochs_bar, headline, need_training, progress, recipe_from, settings_from
+from .shared import DATA, epochs_bar, headline, need_training, progress, recipe_from, settings_from, tell_problems
 
 if TYPE_CHECKING:
     from ..study import Study, Trial
@@ -89,6 +89,7 @@ def tune(
             told=told,
             final_report=report,
             progress=progress("pictures"),
+            seen=tell_problems,
         )
     study = run.study()
     click.echo(

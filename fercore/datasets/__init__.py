@@ -18,6 +18,7 @@ from ..errors import ConfigError, DataError
 from . import ckplus, expw, fer2013, ferplus, folder, jaffe
 from .base import COLUMNS, SPLITS, Dataset, Problem, require_usable
 from .duplicates import count_pairs, drop_from_training, find_near_duplicates
+from .files import damaged
 from .splits import complete_splits, k_folds_by_group, split_by_group
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Reader",
     "complete_splits",
     "count_pairs",
+    "damaged",
     "drop_from_training",
     "find_datasets",
     "find_near_duplicates",

@@ -89,6 +89,8 @@ class Dataset:
     licence: str = ""
     source: str = ""
     """Citation of the dataset."""
+    place: Callable[[str], Path] | None = None
+    """Gives the file of a locator, where that is not simply the locator below ``root``."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -125,6 +127,10 @@ class Dataset:
             image if "#" in image else f"{image}#{face}"
             for image, face in zip(self.table["image"], self.table["face_id"], strict=True)
         ]
+
+    def file(self, image: str) -> Path:
+        """Return where the picture of a locator lies; a row of a table has no file of that name."""
+        return self.place(image) if self.place else self.root / image
 
     def images(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Yield ``(locator, positions, pixels)`` a picture at a time, so that a picture is decoded once for all its faces."""

@@ -171,8 +171,8 @@ def _digest(dataset: Dataset, boxes: np.ndarray | None, framing: str | None) -> 
 def pictures_key(dataset: Dataset) -> str:
     """Return a digest of a dataset's faces and pictures, for what is made from them and kept: labels and splits play no part.
 
-    Files that lie where the locators say count with their size and date (a few microseconds each); of the others, such as the
-    rows of a table, the pixels of a few count.
+    Pictures that are files (see ``Dataset.file``) count with their size and date (a few microseconds each); of the others, such
+    as the rows of a table, the pixels of a few count.
     """
     parts = hashlib.sha256(str(dataset.root.resolve()).encode())
     rows = dataset.table[["image", "face_id", "left", "top", "width", "height"]]
@@ -180,7 +180,7 @@ def pictures_key(dataset: Dataset) -> str:
     elsewhere = []
     for image in dict.fromkeys(dataset.table["image"]):
         try:
-            stat = (dataset.root / image).stat()
+            stat = dataset.file(image).stat()
         except OSError:
             elsewhere.append(image)
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,8 @@ def find(data: Path) -> Path | None:
 def read(root: Path) -> Dataset:
     """Read the dataset from its folder; the photos are not opened, but for their sizes (headers, once, then cached).
 
-    A box that is partly outside its photo is kept as it is labelled; one that is wholly outside cannot be used.
+    A box that is partly outside its photo is kept as it is labelled; one that is wholly outside cannot be used. Of lines with
+    the same photo and face number the first counts.
 
     Raises:
         DataError: the label file or the folder of photos is not there.
@@ -57,7 +58,8 @@ def read(root: Path) -> Dataset:
     problems: list[Problem] = []
     faces = list(_faces(label_file, problems))
     sizes = picture_sizes(photos, {name for _, name, *_ in faces})
-    kept = [face for face in faces if _fits(face, sizes, label_file, photos, problems)]
+    fitting = (face for face in faces if _fits(face, sizes, label_file, photos, problems))
+    kept = list(_first_lines(fitting, label_file, problems))
     problems.sort(key=lambda problem: int(problem.where.rpartition(":")[2]))
     names = [name for _, name, *_ in kept]
     table = face_table(
@@ -74,6 +76,7 @@ def read(root: Path) -> Dataset:
         framing="expw",
         table=table,
         open_image=functools.partial(_open, photos),
+        place=functools.partial(_file, photos),
         problems=tuple(problems),
         licence=LICENCE,
         source=SOURCE,
@@ -134,5 +137,22 @@ def _fits(
     return True
 
 
+def _first_lines(faces: Iterable[Face], label_file: Path, problems: list[Problem]) -> Iterator[Face]:
+    """Yield each face of a photo once, as its first usable line has it; the lines that repeat it become problems."""
+    lines: dict[tuple[str, int], int] = {}
+    for face in faces:
+        number, name, of_photo, _, _ = face
+        first = lines.setdefault((name, of_photo), number)
+        if first == number:
+            yield face
+        else:
+            what = f"face {of_photo} of {name} stands on line {first} already"
+            problems.append(Problem("duplicate line", f"{label_file}:{number}", what))
+
+
+def _file(photos: Path, locator: str) -> Path:
+    return photos / locator.removeprefix("images/")
+
+
 def _open(photos: Path, locator: str) -> np.ndarray:
-    return load_image(photos / locator.removeprefix("images/"))
+    return load_image(_file(photos, locator))

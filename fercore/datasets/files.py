@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,9 @@ from PIL import Image
 
 from ..config import cache_dir
 from ..images import SUFFIXES
+from .base import Dataset, Problem
+
+Progress = Callable[[Iterable], Iterable]
 
 
 def places(data: Path, *names: str) -> list[Path]:
@@ -67,6 +70,25 @@ def header_size(path: Path) -> tuple[int, int]:
             return image.size
     except Exception:  # Pillow's plugins raise nearly anything for a broken header
         return 0, 0
+
+
+def damaged(dataset: Dataset, *, most: int | None = None, progress: Progress | None = None) -> list[Problem]:
+    """Return a problem for each picture of a dataset whose header cannot be read; the rest of a file is not looked at.
+
+    Only for pictures without labelled boxes: a reader of boxes has read the headers already, and rows of a table have none.
+
+    Args:
+        dataset: any dataset.
+        most: look at so many pictures at most, spread over all of them; None for every one.
+        progress: wraps the loop over pictures, for instance in a ``tqdm`` bar.
+    """
+    if dataset.table["left"].notna().any():
+        return []
+    files = [dataset.file(image) for image in dict.fromkeys(dataset.table["image"])]
+    chosen = files[:: -(-len(files) // most) or 1] if most else files
+    looked = progress(chosen) if progress else chosen
+    bad = [file for file in looked if header_size(file) == (0, 0) and file.is_file()]
+    return [Problem("unreadable image", str(file), "damaged or not a picture") for file in bad]
 
 
 def file_key(path: Path) -> str:

@@ -14,7 +14,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +37,12 @@ Report = Callable[[dict[str, Any]], None]
 
 Feed = Callable[[Faces, Recipe, InputSpec, int], Iterator[Batch]]
 """From faces, a recipe, the input at this epoch's resolution and the epoch to its batches."""
+
+
+BATCH = 128
+"""Faces that a network answers at once outside of training."""
+SLICE = 16 * BATCH
+"""Faces whose input is made at a time: 100 MiB at 112 pixels. Whole batches, so that slices change no answer."""
 
 
 @dataclasses.dataclass
@@ -108,7 +114,6 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     if resume and checkpoint.is_file():
         state = _load(checkpoint, model, optimizer, statistics, fingerprint)
-    inputs = validation.inputs(range(len(validation)), spec)
     while state.epoch < recipe.epochs and not _stalled(state, recipe):
         epoch = state.epoch
         started = time.monotonic()
@@ -133,7 +138,7 @@ def fit(
         row = {"epoch": epoch + 1, "loss": loss / steps, "accuracy": accuracy}
         row["learning_rate"] = float(optimizer.learning_rate)
         with averaged(trainer, optimizer, recipe, statistics):
-            row |= _validate(trainer, inputs, validation)
+            row |= _validate(trainer, spec, validation)
             if not math.isfinite(row["val_loss"]):
                 raise Diverged(_diverged(recipe, epoch, "validation"))
             if row["val_accuracy"] > max((old["val_accuracy"] for old in state.history), default=-1.0):
@@ -196,9 +201,20 @@ def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
             generator.state.assign(np.array([mixed, number], dtype="uint32"))
 
 
-def _validate(trainer: keras.Model, inputs: np.ndarray, validation: Faces) -> dict[str, float]:
+def answers_of(model: keras.Model, faces: Faces, spec: InputSpec, heads: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the logits (N, K) of a model's heads for unchanged faces; no more than ``SLICE`` of them are held as input."""
+    parts: dict[str, list[np.ndarray]] = {head: [] for head in heads}
+    for start in range(0, len(faces), SLICE):
+        inputs = faces.inputs(range(start, min(start + SLICE, len(faces))), spec)
+        answers = model.predict(inputs, batch_size=BATCH, verbose=0)
+        for head, found in parts.items():
+            found.append(answers[head])
+    return {head: np.concatenate(found) for head, found in parts.items()}
+
+
+def _validate(trainer: keras.Model, spec: InputSpec, validation: Faces) -> dict[str, float]:
     """Return loss and accuracy on validation, a head and as the mean over heads."""
-    answers = trainer.predict(inputs, batch_size=128, verbose=0)
+    answers = answers_of(trainer, validation, spec, validation.targets)
     losses, accuracies, row = [], [], {}
     for head, logits in answers.items():
         known = validation.weights[head] > 0

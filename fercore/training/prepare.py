@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +43,32 @@ class Prepared:
         return dataclasses.replace(self, dataset=self.dataset.select(mask), rows=self.rows[mask])
 
 
-def prepare_all(recipe: Recipe, data: str | Path, *, progress: Progress | None = None) -> list[Prepared]:
+Seen = Callable[[Dataset], None]
+"""Called with each dataset as it is used, whose ``problems`` name every line and picture that is not."""
+
+
+def prepare_all(
+    recipe: Recipe, data: str | Path, *, progress: Progress | None = None, seen: Seen | None = None
+) -> list[Prepared]:
     """Prepare every dataset of a recipe; a face that one of them leaves out as a duplicate, the others leave out as well.
+
+    Args:
+        recipe: names the datasets.
+        data: the data folder, or the dataset's own.
+        progress: wraps loops over pictures.
+        seen: told about each dataset, with what of it cannot be used.
 
     Raises:
         FerError: a dataset that is missing or cannot be used (see ``prepare``).
     """
-    parts = [prepare(name, data, recipe, progress=progress) for name in recipe.datasets]
+    parts = [prepare(name, data, recipe, progress=progress, seen=seen) for name in recipe.datasets]
     dropped = frozenset().union(*(part.dropped for part in parts))
     return [_checked(_without(part, dropped)) for part in parts]
 
 
-def prepare(name: str, data: str | Path, recipe: Recipe, *, progress: Progress | None = None) -> Prepared:
+def prepare(
+    name: str, data: str | Path, recipe: Recipe, *, progress: Progress | None = None, seen: Seen | None = None
+) -> Prepared:
     """Load a dataset, set near-duplicates aside, and cut its faces.
 
     Raises:
@@ -73,6 +88,8 @@ def prepare(name: str, data: str | Path, recipe: Recipe, *, progress: Progress |
     keys = dataset_keys(dataset)
     rows = np.flatnonzero(keep & crops.usable)
     kept = dataclasses.replace(dataset.select(rows), problems=(*dataset.problems, *crops.problems))
+    if seen:
+        seen(kept)
     return _checked(
         Prepared(
             dataset=kept,

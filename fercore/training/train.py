@@ -19,7 +19,7 @@ from .data import Faces
 from .describe import made
 from .finish import finish
 from .fit import Report, checkpoint_file, fit
-from .prepare import Prepared, prepare_all, split_faces
+from .prepare import Prepared, Seen, prepare_all, split_faces
 from .recipe import Recipe
 
 
@@ -33,6 +33,7 @@ def train(
     report: Report | None = None,
     progress: Progress | None = None,
     extra: Mapping[str, bytes] | None = None,
+    seen: Seen | None = None,
 ) -> runs.Run:
     """Train by a recipe and write the run.
 
@@ -45,6 +46,7 @@ def train(
         report: told about every epoch (see ``fit``).
         progress: wraps loops over pictures.
         extra: further files of the run by name, such as the search that found the recipe.
+        seen: told about each dataset before the first epoch, with what of it cannot be used.
 
     Raises:
         FerError: a dataset that cannot be used, a checkpoint of another recipe, an export that disagrees.
@@ -55,7 +57,7 @@ def train(
     if recipe.teacher:
         runs.Run.load(recipe.teacher)  # refused now rather than after the faces are cut
     entry, spec = models.get(recipe.model), input_of(recipe)
-    parts = prepare_all(recipe, data, progress=progress)
+    parts = prepare_all(recipe, data, progress=progress, seen=seen)
     classes = {part.dataset.name: len(part.dataset.labels) for part in parts}
     learn, check = faces_of(parts, recipe, progress)
     keras.utils.set_random_seed(recipe.seed)

@@ -26,7 +26,7 @@ from ..study import FILE, Dimension, Study, Trial
 from . import models
 from .building import adapt, build, input_of, policy_of
 from .fit import Diverged, Report, fit
-from .prepare import Prepared, prepare_all
+from .prepare import Prepared, Seen, prepare_all
 from .recipe import Recipe
 from .space import apply
 from .train import faces_of, fingerprint, train
@@ -55,6 +55,7 @@ def tune(
     report: Report | None = None,
     final_report: Report | None = None,
     progress: Progress | None = None,
+    seen: Seen | None = None,
 ) -> runs.Run:
     """Search, train the best recipe fully, and write its run with the study in it.
 
@@ -71,6 +72,7 @@ def tune(
         report: told about the epochs of each trial (see ``fit``).
         final_report: told about the epochs of the training at the end.
         progress: wraps loops over pictures.
+        seen: told about each dataset before the first trial, with what of it cannot be used.
 
     Raises:
         FerError: a dataset that cannot be used, a study of another search, no trial that came to its end.
@@ -88,6 +90,7 @@ def tune(
         told=told,
         report=report,
         progress=progress,
+        seen=seen,
     )
     if study.best is None:
         raise RunError(f"{work / FILE}: none of {len(study.trials)} trials came to its end; lower the learning rates")
@@ -122,6 +125,7 @@ def search(
     told: Told | None = None,
     report: Report | None = None,
     progress: Progress | None = None,
+    seen: Seen | None = None,
 ) -> Study:
     """Run trials until there are so many, and return the study; ``folder / study.json`` holds it after each of them.
 
@@ -132,7 +136,7 @@ def search(
     """
     if not resume and (folder / FILE).is_file():
         raise RunError(f"{folder / FILE}: a search was interrupted here; go on with --resume, or delete the folder")
-    parts = prepare_all(recipe, data, progress=progress)
+    parts = prepare_all(recipe, data, progress=progress, seen=seen)
     begun = Study(
         metric=METRIC,
         seed=recipe.seed,

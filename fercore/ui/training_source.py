@@ -10,7 +10,6 @@ from pathlib import Path
 import streamlit as st
 
 from .. import charts, config, datasets, zips
-from ..datasets.files import header_size
 from ..errors import DataError
 from . import url, widgets
 from .text import plain
@@ -151,15 +150,10 @@ def within(text: str, root: Path, *, anywhere: bool) -> Path:
 @st.cache_data(max_entries=8, ttl=60, show_spinner="Looking at the pictures …")
 def _look(name: str, folder: str) -> Preview:
     dataset = datasets.load(name, folder, strict=False)
-    problems = [str(problem) for problem in dataset.problems]
-    if name == "folder":
-        images = list(dict.fromkeys(dataset.table["image"]))
-        some = images[:: -(-len(images) // LOOKED_AT)]
-        bad = [image for image in some if header_size(dataset.root / image) == (0, 0)]
-        problems += [f"{image}: damaged or not a picture" for image in bad]
-    problems = [line.removeprefix(f"{dataset.root}/") for line in problems]
+    problems = [*dataset.problems, *datasets.damaged(dataset, most=LOOKED_AT)]
+    lines = tuple(str(problem).removeprefix(f"{dataset.root}{os.sep}") for problem in problems)
     counts = dataset.counts()
-    return Preview(name, counts, tuple(problems), tuple(refusals(charts.dataset_title(name), counts)))
+    return Preview(name, counts, lines, tuple(refusals(charts.dataset_title(name), counts)))
 
 
 def _archive() -> Source | None:
