@@ -62,6 +62,8 @@ class Comparison:
     dataset: str
     reference: str
     rows: tuple[Row, ...]
+    reason: str = ""
+    """Why that run is the reference, in a few words."""
 
     def row(self, run: str) -> Row:
         """Return the row of a run by name."""
@@ -99,7 +101,7 @@ def compare(runs: Sequence[Run], dataset: str | None = None, *, reference: Run |
     right = {run.name: _answers(run, name) for run in members.values()}
     rows = [_row(run, name, right[run.name], None if run is base else right[base.name]) for run in members.values()]
     rows.sort(key=lambda row: -(row.scores["accuracy"]["value"] or 0.0))
-    return Comparison(name, base.name, tuple(rows))
+    return Comparison(name, base.name, tuple(rows), "as chosen" if reference else reason(base, name))
 
 
 def shared_datasets(runs: Sequence[Run]) -> list[str]:
@@ -117,15 +119,30 @@ def most_tested(runs: Sequence[Run]) -> str | None:
 def reference_of(runs: Sequence[Run], dataset: str) -> Run:
     """Return the run that others are tested against on a dataset.
 
-    That is the run of the report's CNN as the report has it (``DATASET-report-cnn``), be it among the runs or beside them,
-    else the first of the runs.
+    That is the run of the report's CNN that is named so (``DATASET-report-cnn``), be it among the runs or beside them; else
+    one of that network under another name, beside them only where it seems to have seen the same faces; else the first of
+    the runs. ``reason`` says which of the three.
     """
     beside = [run for run in list_runs(runs[0].path.parent)[0] if dataset in (run.info.get("metrics") or {})]
     classes = (runs[0].metrics(dataset) or {}).get("classes")
-    for run in (*runs, *beside):
-        if run.name == f"{dataset}-{BASELINE}" and run.metrics(dataset).get("classes") == classes:
-            return run
-    return runs[0]
+    fitting = [run for run in (*runs, *beside) if run.metrics(dataset).get("classes") == classes]
+    named = [run for run in fitting if run.name == f"{dataset}-{BASELINE}"]
+    given = {run.path for run in runs}
+    others = [run for run in fitting if _is_baseline(run) and (run.path in given or alike(run, runs[0], dataset))]
+    return next(iter((*named, *others)), runs[0])
+
+
+def reason(reference: Run, dataset: str) -> str:
+    """Return why ``reference_of`` has chosen a run, in a few words."""
+    if reference.name == f"{dataset}-{BASELINE}":
+        return "the report's CNN"
+    if _is_baseline(reference):
+        return "a run of the report's CNN"
+    return f"the first run, for want of one of the report's CNN on {dataset}"
+
+
+def _is_baseline(run: Run) -> bool:
+    return run.info.get("model", {}).get("name") == BASELINE
 
 
 def alike(run: Run, other: Run, dataset: str) -> bool:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("names", metavar="[RUN]...", nargs=-1)
 @click.option("--dataset", help="Whose test faces. Default: the first that all runs were tested on.")
-@click.option("--reference", help="What the others are tested against. Default: the report's CNN on that dataset.")
+@click.option(
+    "--reference",
+    help="What the others are tested against. Default: a run of the report's CNN on that dataset, else the first.",
+)
 @click.option("--speed/--no-speed", default=True, help="Measure the time for a face, on one thread of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every number.")
 def compare(names: tuple[str, ...], dataset: str | None, reference: str | None, speed: bool, as_json: bool) -> None:
@@ -48,9 +51,13 @@ def compare(names: tuple[str, ...], dataset: str | None, reference: str | None, 
             times[row.run] = comparison.milliseconds(loaded[row.run], result.dataset)
     if as_json:
         rows = [row.to_dict() | {"milliseconds": times.get(row.run)} for row in result.rows]
-        click.echo(json.dumps({"dataset": result.dataset, "reference": result.reference, "runs": rows}))
+        click.echo(
+            json.dumps(
+                {"dataset": result.dataset, "reference": result.reference, "reason": result.reason, "runs": rows}
+            )
+        )
         return
-    click.echo(f"{result.dataset}, test faces; McNemar's exact test against {result.reference}")
+    click.echo(f"{result.dataset}, test faces; McNemar's exact test against {result.reference}, {result.reason}")
     for row in result.rows:
         click.echo("\n".join(_lines(row, times.get(row.run))))
 
