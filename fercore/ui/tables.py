@@ -106,6 +106,7 @@ def headline(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]
         "Whole release": "release_accuracy",
         "Balanced accuracy": "balanced_accuracy",
         "Macro F1": "macro_f1",
+        "Log loss": "log_loss",
         "ECE": "ece",
     }
     return {name: metrics[key] for name, key in names.items() if key in metrics}
@@ -185,20 +186,20 @@ def heads(run: Run) -> pd.DataFrame:
 
 
 def per_class(metrics: Mapping[str, Any]) -> pd.DataFrame:
-    """Return recall, precision and F1 of each class with their intervals, and its number of test faces."""
-    return pd.DataFrame(
-        [
-            {
-                "Class": label,
-                **{
-                    title: interval(scores[key])
-                    for key, title in (("recall", "Recall"), ("precision", "Precision"), ("f1", "F1"))
-                },
-                "Test faces": scores["support"],
-            }
-            for label, scores in metrics["per_class"].items()
-        ]
-    )
+    """Return recall, precision and F1 of each class with their intervals, and its number of test faces; averages last."""
+    titles = {"recall": "Recall", "precision": "Precision", "f1": "F1"}
+    rows = [
+        {
+            "Class": label,
+            **{title: interval(scores[key]) for key, title in titles.items()},
+            "Test faces": scores["support"],
+        }
+        for label, scores in metrics["per_class"].items()
+    ]
+    for kind, name in (("macro", "mean of the classes"), ("weighted", "mean weighted by faces")):
+        found = {title: interval(metrics[f"{kind}_{key}"]) for key, title in titles.items()}
+        rows.append({"Class": name, **found, "Test faces": metrics["faces"]})
+    return pd.DataFrame(rows)
 
 
 def answers(predictions: pd.DataFrame, true: str, predicted: str, confidence: tuple[int, int]) -> pd.DataFrame:

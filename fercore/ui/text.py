@@ -11,6 +11,10 @@ GLOSSARY: dict[str, str] = {
         "F1 is the harmonic mean of precision (how many of the faces called sad are sad) and recall (how many of the "
         "sad faces are found). Macro F1 is its mean over the classes: rare ones count as much as frequent ones."
     ),
+    "Log loss": (
+        "How far the probabilities lie from the labels (nats): 0 if the labelled class always gets 100%; 1.95 if each of seven "
+        "classes always gets as much as the next. Confident mistakes cost most."
+    ),
     "ECE": (
         "Expected calibration error: how far the confidence lies from the share of right answers, on average over ten "
         "confidence bins. At 0% an answer that is 70% sure is right 70% of the time."

@@ -41,6 +41,8 @@ __all__ = [
 
 BOX = 170
 """Width of a small box in pixels: two stand side by side on a telephone, five on a wide screen."""
+NO_SHARES: tuple[str, ...] = ("Log loss",)
+"""Scores that are numbers of their own and not shares in percent."""
 
 
 def heading(title: str, sentence: str) -> None:
@@ -133,17 +135,26 @@ def numbers(scores: Mapping[str, Mapping[str, float | None]]) -> None:
     """Draw scores, each with its interval below and its help beside it."""
     with st.container(horizontal=True):
         for name, score in scores.items():
-            known = score["value"] is not None
+            value, span = score_text(name, score)
             st.metric(
                 name,
-                percent(score["value"], 1),
-                f"{100 * score['low']:.1f} to {percent(score['high'], 1)}" if known else None,
+                value,
+                span,
                 delta_color="off",
                 delta_arrow="off",
                 help=GLOSSARY.get(name),
                 border=True,
                 width=BOX,
             )
+
+
+def score_text(name: str, score: Mapping[str, float | None]) -> tuple[str, str | None]:
+    """Return a score and its interval as text: shares in percent, a loss, which is no share, as a number."""
+    if score["value"] is None:
+        return percent(None), None
+    if name in NO_SHARES:
+        return f"{score['value']:.2f}", f"{score['low']:.2f} to {score['high']:.2f}"
+    return percent(score["value"], 1), f"{100 * score['low']:.1f} to {percent(score['high'], 1)}"
 
 
 def facts(values: Mapping[str, str]) -> None:
