@@ -16,7 +16,7 @@ from .errors import ImageError
 TRUNCATED = "the file ends before the picture does; copy or upload it again"
 
 _MAX_PARTS = 1 << 18  # chunks of a PNG, segments of a JPEG, strips or tiles of a TIFF
-_MAX_SCANS = 64  # of a progressive JPEG, which usually has ten: each costs a pass over the whole picture
+_MAX_SCANS = 64  # of a JPEG of any size; a progressive one usually has ten
 
 
 class Jpeg(NamedTuple):
@@ -29,6 +29,27 @@ class Jpeg(NamedTuple):
     """The marker of the frame: 0xC0 and 0xC1 sequential, 0xC2 progressive, others rare."""
     orientation: int
     data: bytes
+    scans: int
+    samples: float
+    """Numbers that are coded for a pixel: 3 in full colour, 1.5 where the colours are kept at half the size."""
+
+    @property
+    def held_whole(self) -> bool:
+        """Tell whether a decoder keeps the coefficients of the whole picture, two bytes each, until the last pass."""
+        return self.frame == 0xC2 or self.scans > 1
+
+    @property
+    def seconds(self) -> float:
+        """Estimate the processor time of decoding it once, at any scale; honest files take less, seldom more.
+
+        A pass over coefficients that are held costs a step for every pixel even where it changes nothing, and what a
+        byte brings is spread over them. Measured with OpenCV on one core of a crowded machine: 0.8 ns for a pixel of a
+        pass, 20 to 45 ns for a byte of it; without passes 3 ns for a pixel and 6 to 9 for a byte.
+        """
+        pixels, size = self.width * self.height, len(self.data)
+        if self.held_whole:
+            return (0.8 * self.scans * pixels + 40 * size) / 1e9
+        return (3 * pixels + 9 * size) / 1e9
 
 
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
@@ -42,6 +63,7 @@ def read_jpeg(data: bytes) -> Jpeg:
     JFIF's and Adobe's segments, which say what the colours are.
     """
     view, kept, frame, orientation, scans, position = memoryview(data), [data[:2]], None, 1, 0, 2
+    samples = 0.0
     for _ in range(_MAX_PARTS):
         found = _MARKER.search(data, position)
         if not found:
@@ -56,6 +78,7 @@ def read_jpeg(data: bytes) -> Jpeg:
             if frame:
                 raise ValueError("two frames")
             frame = (marker, *struct.unpack_from(">BHHB", data, start + 4))
+            samples = _samples(data[start + 10 : end])
         if marker == 0xDA:
             scans += 1
         if marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0":
@@ -72,7 +95,17 @@ def read_jpeg(data: bytes) -> Jpeg:
     if scans > _MAX_SCANS:
         raise ImageError(f"a JPEG of {scans} passes, made to waste time; save it again in a picture editor")
     marker, _, height, width, components = frame
-    return Jpeg(width, height, components, marker, orientation, b"".join([*kept, b"\xff\xd9"]))
+    slim = b"".join([*kept, b"\xff\xd9"])
+    return Jpeg(width, height, components, marker, orientation, slim, scans, samples)
+
+
+def _samples(components: bytes) -> float:
+    """Return how many numbers a frame codes for each pixel, from its components: three bytes each, the second the sampling."""
+    sampling = [(factors >> 4, factors & 15) for factors in components[1::3]]
+    if not sampling or not all(across and down for across, down in sampling):
+        raise ValueError("no components in it")
+    most = max(across for across, _ in sampling) * max(down for _, down in sampling)
+    return sum(across * down for across, down in sampling) / most
 
 
 def slim_png(data: bytes) -> tuple[bytes, int]:

@@ -14,6 +14,8 @@ Pillow.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import io
 import os
@@ -21,9 +23,9 @@ import re
 import stat
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -59,6 +61,12 @@ MAX_BYTES = 256 << 20
 """The most bytes that a file may have."""
 MAX_MEMORY = 380_000_000
 """The most bytes that a file and its decoded pixels may take together: a process with a network then stays below 500 MB."""
+
+MAX_SECONDS = 1.2
+"""The most processor time in which a JPEG may be decoded, as ``containers.Jpeg.seconds`` estimates it: with the search for
+faces a photo then takes less than 2 s."""
+_SLOW = 0.4
+"""A JPEG that takes longer is decoded once alone: whole, and reduced from there."""
 
 _BAND = 1 << 18
 """Pixels that are converted at a time, so that a large picture is in memory twice and not five times."""
@@ -97,7 +105,18 @@ def load_image(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         ImageError: the source cannot be read, is no picture of a known format, is damaged or too large.
     """
-    return _load(source, max_pixels, None)[0]
+    return _load(source, max_pixels, None).pixels
+
+
+class Scaled(NamedTuple):
+    """A picture that may have been reduced, and the way to the whole one without a second look at its source."""
+
+    pixels: np.ndarray
+    """RGB uint8 (H, W, 3)."""
+    scale: float
+    """1, 0.5, 0.25 or 0.125."""
+    whole: Callable[[], np.ndarray]
+    """Returns the whole picture: decodes the bytes of a reduced JPEG again, which are kept until then."""
 
 
 def load_scaled(source: Source, min_side: int, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, float]:
@@ -109,6 +128,17 @@ def load_scaled(source: Source, min_side: int, *, max_pixels: int = MAX_PIXELS) 
 
     Raises:
         ImageError: as ``load_image``.
+    """
+    return open_scaled(source, min_side, max_pixels=max_pixels)[:2]
+
+
+def open_scaled(source: Source, min_side: int, *, max_pixels: int = MAX_PIXELS) -> Scaled:
+    """Return what ``load_scaled`` does, and with it the whole picture for who turns out to need it.
+
+    The source is read once, so it may be a stream that cannot go back to its start.
+
+    Raises:
+        ImageError: as ``load_image``; so does ``whole`` of what is returned.
     """
     return _load(source, max_pixels, max(1, min_side))
 
@@ -138,40 +168,63 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     return result
 
 
-def _load(source: Source, max_pixels: int, min_side: int | None) -> tuple[np.ndarray, float]:
+def _load(source: Source, max_pixels: int, min_side: int | None) -> Scaled:
     """Decode any source; whatever goes wrong becomes an ``ImageError`` that says where."""
-    where, kind = "uploaded bytes", ""
-    try:
+    place = _Place()
+    with place.told():
         if isinstance(source, np.ndarray):
-            where = "array"
-            return _from_array(source, max_pixels=max_pixels), 1.0
+            place.where = "array"
+            return _unscaled(_from_array(source, max_pixels=max_pixels))
         if "PIL.Image" in sys.modules and isinstance(source, sys.modules["PIL.Image"].Image):
-            where = "PIL image"
-            return _from_pillow([source], max_pixels), 1.0
+            place.where = "PIL image"
+            return _unscaled(_from_pillow([source], max_pixels))
         if isinstance(source, (bytes, bytearray, memoryview)):
-            data = bytes(source)
+            held = [bytes(source)]
         elif isinstance(source, (str, os.PathLike)):
-            where = _printable(os.fspath(source))
-            data = _read_path(source)
+            place.where = _printable(os.fspath(source))
+            held = [_read_path(source)]
         elif hasattr(source, "read"):
             name = getattr(source, "name", None)
-            where = _printable(name) if isinstance(name, str) and name else "uploaded file"
-            data = _read_file(source)
+            place.where = _printable(name) if isinstance(name, str) and name else "uploaded file"
+            held = [_read_file(source)]
         else:
             raise ImageError(f"no picture but {type(source).__name__}; give a path, bytes, an open file or an array")
-        kind = format_of(data)
-        if kind == "JPEG":
-            return _decode_jpeg(data, max_pixels, min_side)
-        held = [data]
-        del data  # a large file's bytes make room for its pixels
-        return _decode(kind, held, max_pixels), 1.0
-    except ImageError as error:
-        raise ImageError(f"{where}: {error}") from None
-    except struct.error:
-        raise ImageError(f"{where}: {containers.TRUNCATED}") from None
-    except Exception as error:
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ImageError(f"{where}: damaged {kind or 'picture'} ({detail}); save or copy it again") from error
+        place.kind = format_of(held[0])
+        if place.kind != "JPEG":
+            return _unscaled(_decode(place.kind, held, max_pixels))  # a large file's bytes make room for its pixels
+        jpeg = containers.read_jpeg(held.pop())
+        pixels, scale, whole = _scaled_jpeg(jpeg, max_pixels, min_side)
+        return Scaled(pixels, scale, functools.partial(place.run, whole))
+
+
+class _Place:
+    """Where a picture comes from and what it is, for the line that says what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.where, self.kind = "uploaded bytes", ""
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn whatever goes wrong inside into an ``ImageError``."""
+        try:
+            yield
+        except ImageError as error:
+            raise ImageError(f"{self.where}: {error}") from None
+        except struct.error:
+            raise ImageError(f"{self.where}: {containers.TRUNCATED}") from None
+        except Exception as error:
+            detail = " ".join(str(error).split())[:200] or type(error).__name__
+            what = f"damaged {self.kind or 'picture'} ({detail}); save or copy it again"
+            raise ImageError(f"{self.where}: {what}") from error
+
+    def run(self, decode: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return what a function returns, its errors told."""
+        with self.told():
+            return decode()
+
+
+def _unscaled(pixels: np.ndarray) -> Scaled:
+    return Scaled(pixels, 1.0, lambda: pixels)
 
 
 def _printable(name: str | bytes) -> str:
@@ -260,15 +313,39 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"{width} x {height} pixels, more than the {max_pixels:,} allowed; scale it down")
 
 
-def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> tuple[np.ndarray, float]:
-    """Decode a JPEG, at a reduced scale if ``min_side`` allows; return the upright picture and its scale."""
+def _scaled_jpeg(jpeg: containers.Jpeg, max_pixels: int, min_side: int | None) -> Scaled:
+    """Decode a JPEG, at a reduced scale if ``min_side`` allows, and turn it upright."""
     import cv2
 
-    jpeg = containers.read_jpeg(data)
     _check_size(jpeg.width, jpeg.height, max_pixels)
+    _check_cost(jpeg)
     divisor = 1
     if min_side is not None:
         divisor = next((d for d in (8, 4, 2) if min(jpeg.width, jpeg.height) // d >= min_side), 1)
+    if divisor == 1:
+        return _unscaled(_decode_jpeg(jpeg, max_pixels, 1))
+    if jpeg.seconds < _SLOW:
+        whole = functools.partial(_decode_jpeg, jpeg, max_pixels, 1)
+        return Scaled(_decode_jpeg(jpeg, max_pixels, divisor), 1 / divisor, whole)
+    pixels = _decode_jpeg(jpeg, max_pixels, 1)
+    size = -(-pixels.shape[1] // divisor), -(-pixels.shape[0] // divisor)
+    return Scaled(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), 1 / divisor, lambda: pixels)
+
+
+def _check_cost(jpeg: containers.Jpeg) -> None:
+    """Refuse a JPEG that would take too much time or memory."""
+    pixels, size = jpeg.width * jpeg.height, len(jpeg.data)
+    if jpeg.seconds > MAX_SECONDS:
+        passes = f"{jpeg.scans} {'pass' if jpeg.scans == 1 else 'passes'} over {pixels / 1e6:,.0f} megapixels"
+        raise ImageError(f"takes too long ({passes}, {size / 1e6:,.1f} MB); save it as an ordinary JPEG, or smaller")
+    held = 2 * jpeg.samples * pixels if jpeg.held_whole else 0
+    _check_bytes(2 * size + held + (4 if jpeg.components == 4 else 3) * pixels)
+
+
+def _decode_jpeg(jpeg: containers.Jpeg, max_pixels: int, divisor: int) -> np.ndarray:
+    """Decode a JPEG at a scale of 1, 1/2, 1/4 or 1/8; return the upright picture."""
+    import cv2
+
     size = -(-jpeg.width // divisor), -(-jpeg.height // divisor)
     pixels = None
     if jpeg.frame <= 0xC2 and jpeg.components in (1, 3):
@@ -276,13 +353,15 @@ def _decode_jpeg(data: bytes, max_pixels: int, min_side: int | None) -> tuple[np
         if divisor > 1:  # the flag named after grey is the scale alone; the one named after colour would add BGR
             flags |= getattr(cv2, f"IMREAD_REDUCED_GRAYSCALE_{divisor}")
         pixels = cv2.imdecode(np.frombuffer(jpeg.data, np.uint8), flags)
+        if pixels is None and jpeg.seconds >= _SLOW:
+            raise ValueError("it cannot be decoded")  # the other decoder would take as long again
     if pixels is None or pixels.shape != (size[1], size[0], 3):
         from PIL.JpegImagePlugin import JpegImageFile
 
         image = JpegImageFile(io.BytesIO(jpeg.data))
         image.draft(None, (jpeg.width // divisor, jpeg.height // divisor))
         pixels = _from_pillow([image], max_pixels)
-    return _upright(pixels, jpeg.orientation), 1 / divisor
+    return _upright(pixels, jpeg.orientation)
 
 
 def _decode(kind: str, held: list[bytes], max_pixels: int) -> np.ndarray:
@@ -315,7 +394,12 @@ def _decode(kind: str, held: list[bytes], max_pixels: int) -> np.ndarray:
         package = module.split(".")[0].replace("_", "-")
         raise ImageError(f"{kind} pictures need the package {package}; install it or save as JPEG") from None
     stream = io.BytesIO(data)
-    held_image = [opener(stream)]
+    try:
+        held_image = [opener(stream)]
+    except SyntaxError as error:
+        if "unknown pixel mode" not in str(error):  # Pillow's word for a TIFF of, for instance, floats in colour
+            raise
+        raise ImageError("an unsupported kind of TIFF; save it with 8 bits a channel, or as a PNG") from None
     _check_size(*held_image[0].size, max_pixels)
     times = 2 if any(tile[0] == "libtiff" for tile in held_image[0].tile) else 1  # it is read in one piece
     pixels = held_image[0].width * held_image[0].height
@@ -339,9 +423,14 @@ def _large_webp(data: bytes, size: tuple[int, int]) -> np.ndarray:
 
 def _check_memory(size: int, pixels: int) -> None:
     """Refuse a file whose bytes and decoded pixels (4 bytes each) would take too much memory together."""
-    if size + 4 * pixels > MAX_MEMORY:
-        needed = f"needs {(size + 4 * pixels) / 1e6:,.0f} MB of memory, more than the {MAX_MEMORY // 10**6} allowed"
-        raise ImageError(f"{needed}; save it as a JPEG, or smaller")
+    _check_bytes(size + 4 * pixels)
+
+
+def _check_bytes(needed: float) -> None:
+    """Refuse what would take more memory than a picture may."""
+    if needed > MAX_MEMORY:
+        amount = f"needs {needed / 1e6:,.0f} MB of memory, more than the {MAX_MEMORY // 10**6} allowed"
+        raise ImageError(f"{amount}; save it as an ordinary JPEG, or smaller")
 
 
 def _run_length_bmp(data: bytes, max_pixels: int) -> np.ndarray:

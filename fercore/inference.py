@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -77,6 +79,8 @@ class Network:
             self.outputs = [output.name for output in self._session.get_outputs()]
             blank = np.zeros((2, self.spec.size, self.spec.size), np.uint8)
             answers = self._session.run(None, {self._input: features.network_input(blank, self.spec)})
+        except FerError:  # of what a run's features need
+            raise
         except Exception as error:
             if onnxfile.is_too_large(error):
                 size = onnxfile.MAX_MEMORY >> 30
@@ -173,6 +177,7 @@ class Predictor:
                 raise RunError(f"run {loaded.name}: member {network.run.name} has other labels in head {chosen.name!r}")
         if detector is None or isinstance(detector, (str, os.PathLike)):
             detector = faces.load_detector(detector)
+        _give_back_memory()
         return cls(loaded, networks, detector, chosen)
 
     @property
@@ -187,7 +192,7 @@ class Predictor:
         reduced scale, unless a face in it is then smaller than what the network sees.
 
         Args:
-            image: a path, bytes, a PIL image, or an RGB uint8 array (H, W, 3).
+            image: a path, bytes, an open file or stream (read once), a PIL image, or an RGB uint8 array (H, W, 3).
             turn: look at the picture turned where no face stands upright; a camera's frames do without.
 
         Returns:
@@ -196,18 +201,18 @@ class Predictor:
         Raises:
             ImageError: the picture cannot be read, in one line.
         """
-        pixels, scale = images.load_scaled(image, REDUCED_SIDE)
+        pixels, scale, whole = images.open_scaled(image, REDUCED_SIDE)
         found, turns = faces.detect_turned(self._detector, pixels) if turn else (self._detector.detect(pixels), 0)
         picture = np.rot90(pixels, turns)
         boxes = found.boxes
         if scale < 1 and self._loses(boxes):
-            picture, boxes = np.rot90(images.load_image(image), turns), boxes / scale
+            picture, boxes = np.rot90(whole(), turns), boxes / scale
         probabilities = self.classify(np.ascontiguousarray(picture), boxes)
         height, width = pixels.shape[:2]
         upright = faces.turned_back(found, turns, height, width)
-        whole = Detections(upright.boxes / scale, upright.scores, upright.keypoints / scale)
-        order = _largest_first(whole)
-        return self.describe(whole.select(order), probabilities[order])
+        original = Detections(upright.boxes / scale, upright.scores, upright.keypoints / scale)
+        order = _largest_first(original)
+        return self.describe(original.select(order), probabilities[order])
 
     def _loses(self, boxes: np.ndarray) -> bool:
         """Tell whether a network would see a face of a reduced picture coarser than it could."""
@@ -292,3 +297,9 @@ class Predictor:
 
 def _largest_first(found: Detections) -> np.ndarray:
     return np.argsort(-found.boxes[:, 2] * found.boxes[:, 3], kind="stable")
+
+
+def _give_back_memory() -> None:
+    """Give what loading a network took and freed, some 20 MB, back to the system, where the C library keeps it (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

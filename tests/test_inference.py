@@ -520,9 +520,9 @@ def test_a_large_jpeg_with_a_large_face_is_never_decoded_whole(
     decode = fercore.images._decode_jpeg
     scales = []
 
-    def recorded(*arguments: Any) -> tuple[np.ndarray, float]:
-        scales.append(decode(*arguments)[1])
-        return decode(*arguments)
+    def recorded(jpeg: Any, max_pixels: int, divisor: int) -> np.ndarray:
+        scales.append(1 / divisor)
+        return decode(jpeg, max_pixels, divisor)
 
     monkeypatch.setattr(fercore.images, "_decode_jpeg", recorded)
     found = only(predictor.predict(encoded_jpeg(large)))
@@ -541,7 +541,43 @@ def test_a_small_face_of_a_large_jpeg_is_cut_from_the_whole_picture(portrait: np
     assert face.box[2] == pytest.approx(82, rel=0.25)
     assert face.box[0] + face.box[2] / 2 == pytest.approx(600 + 400 * (173.4 + 51.7) / 512, abs=8)
     pixels = fercore.images.load_image(encoded_jpeg(canvas))
-    assert list(face.probabilities.values()) == pytest.approx(predictor.classify(pixels, [face.box])[0], abs=1e-5)
+    assert list(face.probabilities.values()) == pytest.approx(predictor.classify(pixels, [face.box])[0], abs=1e-4)
+
+
+class Once(io.RawIOBase):
+    """A stream that gives its bytes once and cannot go back, such as a socket's."""
+
+    def __init__(self, data: bytes) -> None:
+        self.left = io.BytesIO(data)
+
+    def read(self, size: int = -1) -> bytes:
+        return self.left.read(min(size, 50_000) if size >= 0 else 50_000)
+
+
+def test_a_source_is_read_once(portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a small face of a large JPEG is cut from the whole picture."""
+    canvas = np.full((1500, 2000, 3), 120, np.uint8)
+    canvas[500:900, 600:1000] = np.array(Image.fromarray(portrait).resize((400, 400), Image.Resampling.BICUBIC))
+    data = encoded_jpeg(canvas)
+    predictor = shipped()
+    expected = predictor.predict(data)
+    assert len(expected) == 1
+    assert predictor.predict(Once(data)) == expected
+    reads = []
+    read = fercore.images._read_path
+    monkeypatch.setattr(fercore.images, "_read_path", lambda path: reads.append(path) or read(path))
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data)
+    assert predictor.predict(path) == expected
+    assert reads == [path]
+
+
+def test_a_run_whose_features_need_a_missing_package_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = made_run(tmp_path, faces=20)
+    spec = dataclasses.replace(run.input, features="hog")
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    with pytest.raises(FerError, match=r"^features 'hog' need scikit-image; pip install scikit-image$"):
+        Network(dataclasses.replace(run, input=spec))
 
 
 def test_no_usage_data_is_written(tmp_path: Path) -> None:
