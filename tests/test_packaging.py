@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -34,6 +35,9 @@ TRAINING_ONLY = {"tensorflow", "keras", "tf2onnx", "onnx", "optuna", "cleanlab"}
 NAMES = {"cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image"}
 """Distributions whose modules have another name; elsewhere ``_`` becomes ``-``."""
 NAMES |= {"vl_convert": "vl-convert-python"}
+
+TRAINS = {"training", "datasets", "evaluation", "runs", "features", "commands", "cards"}
+"""Layers that ``pip install .[train]`` alone must be enough for."""
 
 BACKENDS = {"torch", "jax"}
 """What Keras can run on instead of TensorFlow: imported by ``training`` inside functions, for those who have it."""
@@ -97,11 +101,12 @@ def test_serving_needs_no_training_framework() -> None:
 
 def test_every_import_is_asked_for() -> None:
     """By name, not by luck: what another package happens to bring may go with its next release."""
-    light, app, full = asked(), asked("app"), asked("app", "train")
+    light, app, full, training = asked(), asked("app"), asked("app", "train"), asked("train")
     cluster, hub, dev = asked("ray"), asked("hub"), asked(*LISTS["requirements-dev.txt"])
     missing = []
     for layer, path in sources(ROOT):
-        direct = full if layer in ("training", "cli", "jobs") else cluster if layer == "cluster" else app
+        direct = full if layer in ("cli", "jobs") else cluster if layer == "cluster" else app
+        direct = training if layer in TRAINS else direct
         direct = {**direct, **hub} if layer in ("hub", "space") else direct
         optional = BACKENDS - set(third_party(layer, path, deferred=False)) if layer == "training" else set()
         found = third_party(layer, path, deferred=True)
@@ -139,7 +144,7 @@ def package_index(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("package_index")
-@pytest.mark.parametrize("python", ["3.11", "3.13"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("name", LISTS)
 def test_list_installs_from_wheels(name: str, platform: str, python: str) -> None:
@@ -155,6 +160,24 @@ def test_list_installs_from_wheels(name: str, platform: str, python: str) -> Non
         if not marker or Marker(marker).evaluate(there)
     }
     assert resolved == wanted
+
+
+CORE_ALONE = """
+import importlib.abc, json, sys
+
+class Refuse(importlib.abc.MetaPathFinder):
+    names = set(sys.argv[1:])
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+for name in [name for name in sys.modules if name.partition(".")[0] in Refuse.names]:
+    del sys.modules[name]
+sys.argv[1:] = []
+"""
+"""Lets Python import nothing of the modules that its arguments name."""
 
 
 def copy_sources(target: Path) -> Path:
@@ -191,7 +214,7 @@ def test_wheel_carries_the_detector_and_the_default_run_only(tmp_path: Path) -> 
 
 @pytest.mark.long
 def test_installed_wheel_finds_what_it_carries(tmp_path: Path) -> None:
-    """Installed alone in a fresh environment, which borrows third-party packages from this one."""
+    """Installed alone in a fresh environment, which borrows third-party packages from this one: only those of the core."""
     source = copy_sources(tmp_path / "source")
     shutil.copytree(ROOT / "artifacts", source / "artifacts")
     wheel = build_wheel(source, tmp_path / "out")
@@ -203,22 +226,75 @@ def test_installed_wheel_finds_what_it_carries(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     site = next(venv.glob("Lib/site-packages" if os.name == "nt" else "lib/python*/site-packages"))
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    code = """
-import json, numpy, fercore
-from fercore import faces, runs
-from fercore.config import artifacts_dir
-folder = artifacts_dir()
-detector = faces.load_detector()
-found = {"inside": folder.as_posix(), "faces": len(detector.detect(numpy.zeros((64, 64, 3), numpy.uint8)))}
-if (folder / "DEFAULT").is_file():
-    found["faces"] = len(fercore.Predictor.load().predict(numpy.zeros((64, 64, 3), numpy.uint8)))
-print(json.dumps(found))
-"""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
+    shutil.copy2(ROOT / "static" / "portrait.jpg", elsewhere)
+    code = (
+        CORE_ALONE
+        + """
+import fercore, fercore.cli
+from fercore.config import artifacts_dir
+(face,) = fercore.Predictor.load().predict("portrait.jpg")
+print(json.dumps({"inside": artifacts_dir().as_posix(), "label": face.label}))
+fercore.cli.main(["predict", "portrait.jpg", "--out", "faces.csv"], standalone_mode=False)
+"""
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("FER_", "PYTHON"))}
     done = subprocess.run(
-        [python, "-I", "-c", code], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120
+        [python, "-I", "-c", code, *sorted(forbidden())],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"inside": (site / "fercore" / "artifacts").as_posix(), "faces": 0}
+    assert json.loads(done.stdout) == {"inside": (site / "fercore" / "artifacts").as_posix(), "label": "happy"}
+    assert "written: faces.csv (1 photos, 1 faces, 0 unreadable)" in done.stderr
+
+
+def forbidden() -> set[str]:
+    """Return the modules of everything that the tests' environment holds and the core neither names nor brings along."""
+    kept, waiting = set(), [*asked()]
+    while waiting:
+        name = waiting.pop()
+        if name not in kept:
+            kept.add(name)
+            needed = map(Requirement, importlib.metadata.requires(name) or [])
+            waiting += [
+                canonicalize_name(item.name)
+                for item in needed
+                if not item.marker or item.marker.evaluate({"extra": ""})
+            ]
+    modules = importlib.metadata.packages_distributions()
+    return {top for top, names in modules.items() if not kept & set(map(canonicalize_name, names))} - {"fercore"}
+
+
+def test_the_core_alone_finds_and_classifies_a_face() -> None:
+    """With every module refused that ``pip install fercore`` does not bring: none is imported, not even where it would help."""
+    refused = forbidden()
+    assert {"pandas", "streamlit", "tensorflow", "sklearn", "skimage", "pyarrow"} <= refused
+    assert not refused & {"numpy", "cv2", "PIL", "onnxruntime", "click", "tqdm", "fercore"}
+    code = (
+        CORE_ALONE
+        + """
+import fercore, fercore.cli
+(face,) = fercore.Predictor.load().predict("static/portrait.jpg")
+print(json.dumps({"label": face.label}))
+fercore.cli.main(["predict", "static/portrait.jpg"], standalone_mode=False)
+"""
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FER_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *sorted(refused)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert json.loads(first) == {"label": "happy"}
+    assert lines[0] == "static/portrait.jpg: 1 face"
+    assert lines[1].split()[0] == "happy"
