@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import json
 import os
@@ -21,12 +22,16 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from fercore import __version__, batch, cli, datasets
+from fercore import __version__, batch, cli, datasets, timeline
+from fercore.commands import shared
+from fercore.datasets import Problem
 from fercore.errors import FerError
 from fercore.inference import Predictor
 from fercore.labels import FERPLUS_LABELS, LABELS
+from fercore.video import Video
 from made_faces import make_folder
 from made_run import made_run
+from scripted import write_clip
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"tensorflow", "keras", "torch", "jax", "sklearn", "streamlit"}
@@ -440,6 +445,67 @@ def test_predict_options_that_do_not_fit(run: Path, photos: Path) -> None:
     assert "not in the range x>=0" in error("predict", "face.jpg", "--run", run, "--workers", "-1")
 
 
+@pytest.fixture
+def clip(photos: Path, portrait: np.ndarray) -> Path:
+    """A second of a face, at ten frames a second."""
+    return write_clip(photos / "clip.avi", [np.ascontiguousarray(portrait[20:260, 60:380])] * 10, fps=10)
+
+
+def test_predict_follows_the_faces_of_a_video(run: Path, clip: Path) -> None:
+    result = call("predict", "clip.avi", "--run", run, "--out", "t.csv", "--render", "marked.mp4")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    assert result.stderr == "written: t.csv (10 rows)\nwritten: marked.mp4\n"
+    table = pd.read_csv("t.csv")
+    assert table["time"].tolist() == pytest.approx([number / 10 for number in range(10)], abs=0.001)
+    assert set(table["face"]) == {1}
+    assert {f"p_{label}" for label in LABELS} <= set(table.columns)
+    assert list(Path(".").glob(".*")) == []
+    marked = [frame for _, frame in Video("marked.mp4")]
+    assert len(marked) == 10
+    before = next(iter(Video(clip)))[1]
+    assert np.abs(marked[5].astype(int) - before).max() > 60  # a box is drawn
+    lines = call("predict", "clip.avi", "--run", run, "--json", "--fps", "5").stdout.splitlines()
+    assert [json.loads(line)["time"] for line in lines] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8], abs=0.001)
+    assert call("predict", "clip.avi", "--run", run, "--fps", "5").stdout.startswith("time,face,left,top,")
+
+
+def test_what_a_video_cannot_get_is_told_before_its_first_frame(
+    run: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looked_at(*_: object, **__: object) -> None:
+        raise AssertionError("the video was looked at")
+
+    monkeypatch.setattr(timeline, "timeline", looked_at)
+    asked = ["predict", clip, "--run", run]
+    assert error(*asked, "--out", "nofolder/t.csv") == (
+        f"{Path('nofolder/t.csv')}: there is no folder nofolder; make it first"
+    )
+    assert error(*asked, "--out", "t.txt") == "t.txt: cannot write .txt; use .csv, .parquet, .jsonl"
+    assert error(*asked, "--render", "nofolder/m.mp4") == (
+        f"{Path('nofolder/m.mp4')}: there is no folder nofolder; make it first"
+    )
+    assert "m.gif: cannot write .gif; use .mp4" in error(*asked, "--render", "m.gif")
+    assert error(*asked, "--render", "clip.avi") == "clip.avi: this is the video itself; name another file to write to"
+    for option in (["--workers", "2"], ["--workers", "1"], ["--engine", "ray"]):
+        assert error(*asked, *option) == "--workers and --engine: share out photos; leave them away for a video"
+
+
+def test_videos_in_a_folder_are_not_passed_over_silently(run: Path, clip: Path) -> None:
+    (clip.parent / "none" / ".hidden.mp4").touch()
+    assert error("predict", "none", "--run", run) == "none: no photo in there"
+    for name in ("b.mp4", "a.webm"):
+        (clip.parent / "none" / name).touch()
+    some = f"{Path('none/a.webm')} and 1 more"
+    assert error("predict", "none", "--run", run) == (
+        f"none: no photo in there; a video in a folder is looked at when it is named itself: {some}"
+    )
+    result = call("predict", "blank.png", "none", "--run", run)
+    assert result.exit_code == 0
+    assert result.stdout == "blank.png: no faces\n"
+    assert result.stderr == f"note: left out, since a video is looked at when it is named itself: {some}\n"
+
+
 # datasets
 
 
@@ -515,6 +581,34 @@ def test_problems_are_counted_and_listed_on_demand(tmp_path: Path) -> None:
     assert all(f"stray{number}.png: no class: lies beside" in full for number in range(3))
 
 
+def test_damaged_pictures_get_a_line_each_on_demand(faces: Path) -> None:
+    assert "torn.png" not in call("datasets", "--data", faces).stdout
+    told = f"{faces / 'happy' / 'torn.png'}: unreadable image: damaged or not a picture"
+    lines = call("datasets", "--data", faces, "--problems").stdout.splitlines()
+    assert lines[-2:] == [f"  1 x unreadable image; the first: {told[:160]}", f"  {told}"]
+    listed = json.loads(call("datasets", "--data", faces, "--problems", "--json").stdout)["folder"]
+    assert listed["problems"] == {"unreadable image": 1}
+    assert listed["lines"] == [told]
+
+
+def test_a_training_names_the_first_twenty_problems_and_counts_the_others(
+    faces: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = datasets.load("folder", faces)
+    shared.tell_problems(dataset)
+    assert capsys.readouterr().err == ""
+    found = [Problem("malformed", f"label.lst:{number}", "7 fields,\n8 expected") for number in range(1, 22)]
+    found += [Problem("no face", f"{number}.jpg", "the detector finds none in this picture") for number in range(2)]
+    shared.tell_problems(dataclasses.replace(dataset, problems=tuple(found)))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        "folder: left out: label.lst:1: malformed: 7 fields, 8 expected",
+        "folder: left out: label.lst:2: malformed: 7 fields, 8 expected",
+    ]
+    assert lines[19].startswith("folder: left out: label.lst:20: ")
+    assert lines[20:] == ["folder: ... and 3 more (1 malformed, 2 no face); see 'datasets --problems'"]
+
+
 # evaluate
 
 
@@ -555,8 +649,19 @@ def test_evaluate_on_a_folder_of_ones_own(run: Path, faces: Path, split: str) ->
     lines = call(*arguments).stdout.splitlines()
     assert lines[0] == f"tried, head fer2013, folder {split}: {count} faces"
     assert lines[1].startswith(f"accuracy {accuracy:.1%} (")
-    assert [line.split()[0] for line in lines[-3:]] == ["angry", "happy", "sad"]
-    assert [line.split()[-1] for line in lines[-3:]] == [str(true.count(name)) for name in ("angry", "happy", "sad")]
+    (below,) = [number for number, line in enumerate(lines) if line.startswith("  labelled")]
+    per_class, counts = lines[below - 3 : below], lines[below + 1 :]
+    assert [line.split()[0] for line in per_class] == ["angry", "happy", "sad"]
+    assert [line.split()[-1] for line in per_class] == [str(true.count(name)) for name in ("angry", "happy", "sad")]
+    assert lines[below].split() == ["labelled", "called", "angry", "happy", "sad"]
+    assert [line.split()[0] for line in counts] == ["angry", "happy", "sad"]
+    cells = [[int(cell) for cell in line.split()[1:]] for line in counts]
+    assert [sum(row) for row in cells] == [true.count(name) for name in ("angry", "happy", "sad")]
+    assert sum(cells[place][place] for place in range(3)) == round(accuracy * count)
+    averages = lines[below - 7 : below - 3]
+    assert [line.split()[0] for line in averages] == ["precision", "recall", "F1", "log"]
+    assert f"weighted {accuracy:.1%} (" in averages[1]  # recall weighted by faces is accuracy
+    assert averages[3].startswith(f"  log loss {measured['log_loss']['value']:.3f} (")
     unreadable = "  not among them: 1 whose picture cannot be read or shows no face"
     assert (unreadable in lines) == (measured["unreadable"] == 1)
 

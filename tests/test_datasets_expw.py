@@ -12,6 +12,7 @@ from PIL import Image
 
 from fercore import datasets
 from fercore.datasets import expw
+from fercore.datasets.crops import pictures_key
 from fercore.errors import DataError, ImageError
 from fercore.labels import LABELS
 
@@ -82,6 +83,36 @@ def test_bad_lines_are_told_with_their_number_and_the_rest_is_used(tmp_path):
         "missing image": 2,
         "unreadable image": 1,
     }
+
+
+def test_a_repeated_line_is_told_and_its_first_usable_one_counts(tmp_path):
+    """The same photo and face number: two labels for one face, which nothing could tell apart later."""
+    again = "photo_0.jpg 0 12 20 60 70 50.5 4"
+    root = make_expw(
+        tmp_path, ["photo_1.jpg 0 10 100 160 70 50.5 2", *SEVEN, again, "photo_0.jpg 1 10 20 60 70 50.5 4"]
+    )
+    faces = datasets.load("expw", root)
+    assert len(faces) == 8
+    assert len(set(faces.locators())) == 8
+    assert faces.table.set_index(["image", "face_id"]).loc[("images/photo_0.jpg", 0), "label"] == "angry"
+    assert [str(problem).partition(": ")[0] for problem in faces.problems] == [
+        f"{root / 'label.lst'}:1",
+        f"{root / 'label.lst'}:9",
+    ]
+    assert str(faces.problems[1]).endswith(":9: duplicate line: face 0 of photo_0.jpg stands on line 2 already")
+
+
+@pytest.mark.parametrize("images", ["images", "Images", "image/origin"])
+def test_another_photo_of_the_same_name_is_noticed_in_every_layout(tmp_path, images):
+    """What is made from photos and kept (crops, boxes, thumbnails) goes by this key."""
+    root = make_expw(tmp_path, SEVEN, images=images)
+    faces = datasets.load("expw", root)
+    place = root / images / "photo_6.jpg"
+    assert faces.file("images/photo_6.jpg").samefile(place)
+    before = pictures_key(faces)
+    assert pictures_key(datasets.load("expw", root)) == before
+    Image.new("RGB", (100, 80), (30, 30, 200)).save(place)
+    assert pictures_key(datasets.load("expw", root)) != before
 
 
 def test_a_box_partly_outside_is_kept_as_labelled(tmp_path):

@@ -115,6 +115,27 @@ def test_the_size_of_the_pictures_tells_crops_from_photos(tmp_path, side, framin
         datasets.load("folder", root, framing="expw")
 
 
+def test_damaged_pictures_are_told_by_their_headers(tmp_path):
+    make_classes(tmp_path / "mine", "happy", "sad", count=3)
+    make_jaffe(tmp_path / "jaffe")
+    make_ckplus(tmp_path / "CK+48")
+    torn = {
+        "folder": tmp_path / "mine" / "sad" / "1.png",
+        "jaffe": tmp_path / "jaffe" / "KA.AN1.39.tiff",
+        "ckplus": tmp_path / "CK+48" / "anger" / "S001_001_00000007.png",
+    }
+    for name, file in torn.items():
+        faces = datasets.load(name, tmp_path / "mine" if name == "folder" else tmp_path)
+        assert datasets.damaged(faces) == []
+        file.write_bytes(b"no picture")
+        (problem,) = datasets.damaged(faces)
+        assert str(problem) == f"{file}: unreadable image: damaged or not a picture"
+    mine = datasets.load("folder", tmp_path / "mine")
+    looked = []
+    assert datasets.damaged(mine, most=2, progress=lambda files: looked.extend(files) or files) == []
+    assert looked == [mine.root / "happy" / "0.png", mine.root / "sad" / "0.png"]
+
+
 def make_ckplus(root: Path) -> Path:
     for subject in range(1, 13):
         for sequence, label in ((1, "anger"), (2, "happy"), (3, "contempt")):
