@@ -33,8 +33,9 @@ from typing import Protocol
 
 import numpy as np
 
+from . import onnxfile
 from .config import Config, artifacts_dir
-from .errors import FerError
+from .errors import FerError, RunError
 
 KEYPOINTS: tuple[str, ...] = ("right eye", "left eye", "nose", "mouth", "right ear", "left ear")
 """Order of the key points; right and left are the person's own, so the right eye is the one nearer the picture's left edge."""
@@ -45,8 +46,9 @@ SURE = 0.75
 SURER = 0.15
 """By how much that score must be higher in a picture that was turned. Of 200 photos of ExpW's validation split, 1.5% are turned
 for no reason with these two, and of the same photos turned by quarters 82% are turned back."""
-TURN_SIDE = 2400
-"""Longer side in pixels down to which a larger picture is halved for the looks that only find out which way up it is."""
+TURN_SIDE = 512
+"""Longer side in pixels down to which a larger picture is halved for the looks that only find out which way up it is: twice
+what the network takes, so that one look at the picture sees what it would see of the whole."""
 MEND = "restore it with git, or make it again with conversion/blazeface.py"
 
 
@@ -208,20 +210,25 @@ class BlazeFace:
         tiles: whether large photos get a second pass over tiles; live video does without.
 
     Raises:
-        DetectorError: the folder lacks a file, or the ONNX file is not the one that ``detector.json`` describes.
+        DetectorError: the folder lacks a file, or the ONNX file is not the one that ``detector.json`` describes, is hostile
+            (see ``onnxfile``) or answers something else than such a detector.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, threads: int = 1, tiles: bool = True) -> None:
         folder = Path(path) if path is not None else artifacts_dir() / "detector"
         self.settings, data = _read(folder)
         self.tiles = tiles
+        self._anchors: dict[tuple[int, int, int, int], np.ndarray] = {}
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        self._anchors: dict[tuple[int, int, int, int], np.ndarray] = {}
+        try:
+            options = onnxfile.session_options(threads)
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            self._look(np.zeros((1, 1, 3), np.uint8), 0, 0, 1)
+        except Exception as error:
+            too_large = f"takes more than {onnxfile.MAX_MEMORY >> 30} GiB of memory for one picture"
+            what = too_large if onnxfile.is_too_large(error) else f"is not BlazeFace: {_first_line(error)[:200]}"
+            raise DetectorError(f"{folder}: the ONNX file {what} ({MEND})") from error
 
     def detect(self, image: np.ndarray) -> Detections:
         """Find the faces of a picture: RGB uint8 (H, W, 3) of any size.
@@ -237,11 +244,21 @@ class BlazeFace:
         found = self._search(halved(image, times))
         return Detections(found.boxes * 2**times, found.scores, found.keypoints * 2**times)
 
+    def glance(self, image: np.ndarray) -> Detections:
+        """Find the faces that one look at the whole picture shows, without a border and without tiles.
+
+        It costs a fraction of ``detect`` where there is no face, and is enough to tell which way up a picture is.
+        """
+        _check(image)
+        if not image.size:
+            return _detections([], [], [])
+        left, top, side = _square(image)
+        return self._look_again(image, self._look(image, left, top, side), side)
+
     def _search(self, image: np.ndarray) -> Detections:
         """Find the faces by all looks that a picture needs."""
         height, width = image.shape[:2]
-        side = max(height, width)
-        left, top = -((side - width) // 2), -((side - height) // 2)
+        left, top, side = _square(image)
         found = self._look(image, left, top, side)
         for border in self.settings.borders:
             if not len(found):
@@ -310,6 +327,13 @@ class BlazeFace:
         return found.select(inside)
 
 
+def _square(image: np.ndarray) -> tuple[int, int, int]:
+    """Return the smallest centred square around a picture: left, top and side."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    return -((side - width) // 2), -((side - height) // 2), side
+
+
 def tiles(height: int, width: int, settings: Settings) -> list[tuple[int, int, int]]:
     """Return the squares (left, top, side) that cover a picture of this size, evenly spaced, row after row."""
     side = _tile(height, width, settings)
@@ -333,8 +357,9 @@ def detect_turned(detector: Detector, image: np.ndarray) -> tuple[Detections, in
     """Find faces in a picture that may lie on its side or stand on its head.
 
     One face that is sure and upright is enough to leave the picture as it is. Without one, it is turned by a quarter, by three
-    and by two, and the turn in which such a face is found with the highest score is taken, if
-    it is higher by ``SURER``.
+    and by two, and the turn in which such a face is found with the highest score is taken, if it is higher by ``SURER``. Each
+    turn gets one look at a small copy of the picture (``glance``, where the detector has it): borders and tiles turn no more
+    photos back. Only the turn that is taken is searched with all that ``detect`` does.
 
     Args:
         detector: any detector.
@@ -347,11 +372,12 @@ def detect_turned(detector: Detector, image: np.ndarray) -> tuple[Detections, in
     sure = best.scores[_upright(best)].max(initial=0)
     if sure < SURE:
         least, small = max(SURE, sure + SURER), _reduced(image)
+        glance = getattr(detector, "glance", detector.detect)
         for quarters in (1, 3, 2):
-            found = detector.detect(np.ascontiguousarray(np.rot90(small, quarters)))
+            found = glance(np.ascontiguousarray(np.rot90(small, quarters)))
             if (score := found.scores[_upright(found)].max(initial=0)) >= least:
-                best, turns, least = found, quarters, score
-        if turns and small is not image:
+                turns, least = quarters, score
+        if turns:
             best = detector.detect(np.ascontiguousarray(np.rot90(image, turns)))
     return best, turns
 
@@ -395,7 +421,7 @@ class YuNet:
         longest: pictures are scaled down to this longer side, in pixels; smaller ones are taken as they are.
 
     Raises:
-        DetectorError: there is no such file, or OpenCV cannot read it as YuNet.
+        DetectorError: there is no such file, it is hostile (see ``onnxfile``), or OpenCV cannot read it as YuNet.
     """
 
     def __init__(
@@ -405,6 +431,7 @@ class YuNet:
 
         if not Path(path).is_file():
             raise DetectorError(f"{path}: no such file or folder; it must be YuNet's ONNX file or BlazeFace's folder")
+        _check_network(Path(path).read_bytes(), str(path))
         try:
             self._net = cv2.FaceDetectorYN.create(os.fspath(path), "", (longest, longest), score, overlap)
         except cv2.error as error:
@@ -455,6 +482,9 @@ def _read(folder: Path) -> tuple[Settings, bytes]:
     try:
         values = json.loads(description.read_text(encoding="utf-8"))
         settings, name, digest = Settings.from_dict(values["settings"]), values["file"], values["sha256"]
+        if Path(name).name != name:
+            raise ValueError(f"the file {ascii(name)[:100]} is not named as one in this folder")
+        _check_settings(settings)
         data = (folder / name).read_bytes()
     except OSError as error:
         raise DetectorError(f"{error.filename}: cannot be read; the detector's folder needs it ({MEND})") from error
@@ -462,7 +492,35 @@ def _read(folder: Path) -> tuple[Settings, bytes]:
         raise DetectorError(f"{description}: not a detector's description: {_first_line(error)} ({MEND})") from error
     if hashlib.sha256(data).hexdigest() != digest:
         raise DetectorError(f"{folder / name}: not the file that detector.json describes, its sha256 differs ({MEND})")
+    _check_network(data, str(folder / name))
     return settings, data
+
+
+def _check_settings(settings: Settings) -> None:
+    """Refuse constants with which the search would fail, or never end."""
+    numbers = [settings.score, settings.overlap, settings.close_up, settings.second_look, settings.tiles_from]
+    numbers += [settings.tiles_below, settings.tile, settings.tile_score, settings.tile_overlap, settings.tiles_along]
+    numbers += settings.borders
+    if not all(type(value) in (int, float) and 0 <= value <= 1 << 16 for value in numbers):
+        raise ValueError("a setting is not a number from 0 to 65536")
+    if type(settings.size) is not int or not 32 <= settings.size <= 1024:
+        raise ValueError("size must be a whole number of 32 to 1024 pixels")
+    cells = [(cells, per_cell) for cells, per_cell in settings.grids]
+    whole = all(type(value) is int and 1 <= value <= settings.size for pair in cells for value in pair)
+    if not cells or len(cells) > 8 or not whole or any(settings.size % count or each > 64 for count, each in cells):
+        raise ValueError("grids must be pairs of cells along a side, which divide the size, and anchors a cell")
+    if not (0 < settings.score < 1 and settings.tile > 0 and settings.tile_overlap <= 0.9):
+        raise ValueError("score must lie between 0 and 1, tile above 0, tile_overlap at 0.9 or below")
+    if len(settings.borders) > 8 or not 1 <= settings.tiles_along <= 64:
+        raise ValueError("there may be 8 borders, and 1 to 64 tiles along a side")
+
+
+def _check_network(data: bytes, where: str) -> None:
+    """Refuse a hostile ONNX file as ``onnxfile`` does."""
+    try:
+        onnxfile.check(data, where)
+    except RunError as error:
+        raise DetectorError(str(error)) from None
 
 
 def anchors(settings: Settings, rows: int, row_end: int, columns: int, column_end: int) -> np.ndarray:

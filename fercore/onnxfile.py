@@ -2,7 +2,7 @@
 
 An ONNX file may name other files to read weights from, promise tensors of any size, hold programs with loops, and compute
 shapes that fill the memory. ``check`` walks the file (it is a protocol-buffer message, see
-https://onnx.ai/onnx/repo-docs/IR.html) without building anything, and refuses what a classifier of faces has no use for.
+https://onnx.ai/onnx/repo-docs/IR.html) without building anything, and refuses what a network for faces has no use for.
 What only shows when the network runs, such as a small tensor that is expanded to gigabytes, meets the limit of
 ``session_options``.
 """

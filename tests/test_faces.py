@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from fercore import faces
@@ -311,6 +313,80 @@ def test_missing_and_malformed_files_are_told(copy: Path) -> None:
     assert "blazeface.onnx: cannot be read" in refused(copy)
 
 
+def described(folder: Path, network: onnx.ModelProto | None = None, **settings: object) -> None:
+    """Put another network, with its true hash, or other settings into a detector's folder."""
+    description = folder / "detector.json"
+    values = json.loads(description.read_text())
+    if network:
+        data = network.SerializeToString()
+        (folder / "blazeface.onnx").write_bytes(data)
+        values["sha256"] = hashlib.sha256(data).hexdigest()
+    values["settings"] |= settings
+    description.write_text(json.dumps(values))
+
+
+def test_a_hostile_network_is_refused_however_well_described(copy: Path, tmp_path: Path) -> None:
+    """One that reads weights elsewhere, promises a huge tensor, or takes all memory when it runs; for both detectors."""
+    honest = onnx.load(copy / "blazeface.onnx")
+    elsewhere, huge = (onnx.ModelProto.FromString(honest.SerializeToString()) for _ in range(2))
+    elsewhere.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    huge.graph.initializer.add(name="huge", dims=[1 << 20, 1 << 20], data_type=1)
+    for network, told in (
+        (elsewhere, "blazeface.onnx: its weights lie in another file"),
+        (huge, "blazeface.onnx: 'huge' has the shape 1048576 x 1048576"),
+    ):
+        described(copy, network)
+        assert f"{copy / told}" in refused(copy)
+        file = tmp_path / "yunet.onnx"
+        file.write_bytes(network.SerializeToString())
+        assert f"{file}: {told.partition(': ')[2]}" in refused(file)
+    described(copy, made_greedy(honest))
+    assert "the ONNX file takes more than 2 GiB of memory for one picture" in refused(copy)
+    other = onnx.helper.make_graph([], "other", [], [])
+    described(copy, onnx.helper.make_model(other, ir_version=8))
+    assert "the ONNX file is not BlazeFace" in refused(copy)
+
+
+def made_greedy(honest: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a detector whose scores are spread over 64 GiB, from a shape of a few bytes, before they are summed up again."""
+    greedy = onnx.ModelProto.FromString(honest.SerializeToString())
+    for node in greedy.graph.node:
+        node.output[:] = ["scores" if name == "logits" else name for name in node.output]
+    numbers = {"shape": [1 << 24, 1, 1], "axis": [0]}
+    greedy.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.array(values, np.int64), name) for name, values in numbers.items()
+    )
+    greedy.graph.node.append(onnx.helper.make_node("Expand", ["scores", "shape"], ["spread"]))
+    greedy.graph.node.append(onnx.helper.make_node("ReduceSum", ["spread", "axis"], ["logits"], keepdims=0))
+    return greedy
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"size": 1 << 20},
+        {"size": "256"},
+        {"grids": [[16, 1 << 20]]},
+        {"grids": [[0, 2]]},
+        {"score": 0},
+        {"tile_overlap": 1.0},
+        {"borders": ["0.25"]},
+        {"tiles_along": 1 << 15},
+        {"overlap": -1},
+    ],
+)
+def test_settings_that_would_fail_or_never_end_are_refused(copy: Path, settings: dict) -> None:
+    described(copy, **settings)
+    assert "detector.json: not a detector's description: " in refused(copy)
+
+
+def test_a_detector_reads_no_file_outside_its_folder(copy: Path) -> None:
+    (copy.parent / "outside.onnx").write_bytes((copy / "blazeface.onnx").read_bytes())
+    values = json.loads((copy / "detector.json").read_text())
+    (copy / "detector.json").write_text(json.dumps(values | {"file": "../outside.onnx"}))
+    assert "the file '../outside.onnx' is not named as one in this folder" in refused(copy)
+
+
 def test_the_environment_names_the_detector(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FER_DETECTOR", raising=False)
     assert isinstance(load_detector(), BlazeFace)
@@ -324,8 +400,19 @@ def test_the_environment_names_the_detector(copy: Path, tmp_path: Path, monkeypa
 
 def test_yunet_refuses_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "yunet.onnx").write_bytes(b"no network")
+    assert "yunet.onnx: not an ONNX file" in refused(tmp_path / "yunet.onnx")
+    (tmp_path / "yunet.onnx").write_bytes(of_one_step("NoSuchStep"))
     message = refused(tmp_path / "yunet.onnx")
     assert "yunet.onnx: OpenCV cannot read it as YuNet's ONNX file" in message
+
+
+def of_one_step(operator: str) -> bytes:
+    """Return an ONNX file with a picture as input, one step, and its answer as output."""
+    made = [onnx.helper.make_tensor_value_info(name, 1, [1, 3, 64, 64]) for name in ("image", "answer")]
+    node = onnx.helper.make_node(operator, ["image"], ["answer"])
+    graph = onnx.helper.make_graph([node], "made", made[:1], made[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
 
 
 class FakeYuNet:
@@ -347,7 +434,7 @@ class FakeYuNet:
 
 
 def test_yunet_in_our_terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "yunet.onnx").write_bytes(b"")
+    (tmp_path / "yunet.onnx").write_bytes(of_one_step("Relu"))
     monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *arguments: FakeYuNet())
     detector = load_detector(tmp_path / "yunet.onnx")
     assert isinstance(detector, YuNet)
