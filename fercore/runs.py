@@ -27,6 +27,7 @@ import os
 import re
 import reprlib
 import shutil
+import unicodedata
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import config, hub
 from .errors import RunError
+from .labels import LABELS
 from .preprocess import Framing, InputSpec
 from .study import FILE as STUDY
 from .study import Study
@@ -48,6 +50,9 @@ TEMPERATURES = (1e-3, 1e3)
 """Least and greatest temperature that a head may state."""
 MAX_JSON = 4 << 20
 """Bytes that a run's JSON file may have; honest ones have some tens of thousands."""
+MAX_LABEL = 255
+"""Characters that a label may have: as many as a folder's name."""
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -156,7 +161,11 @@ class Run:
         return self.path / name
 
     def verify(self) -> None:
-        """Compare every file with its hash. Raises ``RunError`` naming the first that is missing or differs."""
+        """Compare every file with its hash, and the heads' labels with what the files say of them.
+
+        Raises:
+            RunError: a file is missing or differs, or ``run.json`` gives labels that training did not; the line names it.
+        """
         for name, expected in self.info["files"].items():
             file = self.path / name
             if not file.is_file():
@@ -167,6 +176,27 @@ class Run:
                 raise RunError(f"{file}: cannot be read ({error.strerror}); mend its permissions") from error
             if found != expected:
                 raise RunError(f"{file}: changed since the run was written (sha256 differs); copy the run again")
+        self._verify_labels()
+
+    def _verify_labels(self) -> None:
+        """Refuse labels in another order or of other names than those the network was trained with.
+
+        ``dataset.json``, whose hash was compared, lists those of each dataset; a consensus over the seven classes has the
+        project's order.
+        """
+        facts = self.dataset_info() if "dataset.json" in self.info["files"] else {}
+        for name, head in self.heads.items():
+            about = facts.get(name)
+            trained = about.get("labels") if isinstance(about, dict) else None
+            source = "dataset.json"
+            if name == "consensus" and set(head.labels) == set(LABELS):
+                trained, source = list(LABELS), "this project"
+            if trained is not None and trained != list(head.labels):
+                found, wanted = (reprlib.repr(labels) for labels in (list(head.labels), trained))
+                raise RunError(
+                    f"{self.path / 'run.json'}: head {reprlib.repr(name)} has the labels {found}, but {source} has {wanted}; "
+                    "copy the run again"
+                )
 
     def history(self) -> pd.DataFrame:
         """Return ``history.csv``: a row an epoch with ``epoch``, ``loss``, ``accuracy``, ``val_loss``, ..."""
@@ -441,10 +471,22 @@ def _head(name: str, values: Mapping[str, Any]) -> Head:
         raise RunError(f"{where}: labels must be a list of two or more names")
     if len(set(labels)) != len(labels):
         raise RunError(f"{where}: a label stands there twice")
+    for label in labels:
+        if len(label) > MAX_LABEL or label.isspace() or any(map(_disturbs, label)):
+            allowed = f"labels have 1 to {MAX_LABEL} characters that can be shown on a line"
+            raise RunError(f"{where}: label {_line(ascii(label[:40]))}: {allowed}")
     for what, value, (low, high) in (("temperature", temperature, TEMPERATURES), ("threshold", threshold, (0, 1))):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
             raise RunError(f"{where}: {what} {reprlib.repr(value)} is not a number from {low} to {high}")
     return Head(name, tuple(labels), float(temperature), float(threshold))
+
+
+def _disturbs(character: str) -> bool:
+    """Tell whether a character breaks a line, controls a terminal, turns the writing around it, or is none at all.
+
+    What joins and separates letters in some scripts is invisible too, but belongs to names.
+    """
+    return unicodedata.category(character) in ("Cc", "Cs", "Cn", "Zl", "Zp") or character in _TURNING
 
 
 def _check(run: Run) -> None:

@@ -21,6 +21,7 @@ import pytest
 
 from fercore import preprocess, runs
 from fercore.errors import RunError
+from fercore.labels import FERPLUS_LABELS, LABELS
 from fercore.runs import Run
 from made_run import made_run
 
@@ -234,6 +235,38 @@ def test_a_run_json_of_other_bytes_or_size_is_refused(artifacts: Path) -> None:
     assert refusal("one") == f"{run.path / 'run.json'}: missing; this folder is not a run"
 
 
+def test_labels_in_another_order_than_the_networks_are_refused(artifacts: Path) -> None:
+    """Else a smile would be called sad."""
+    heads = {"fer2013": LABELS, "ferplus": FERPLUS_LABELS, "consensus": LABELS}
+    run = made_run(artifacts, heads=heads, faces=20)
+    swapped = ["angry", "disgust", "fear", "sad", "happy", "surprise", "neutral"]
+    for name, labels in (("fer2013", swapped), ("ferplus", [*swapped, "contempt"]), ("consensus", swapped)):
+        edit(run, lambda document, name=name, labels=labels: document["heads"][name].update(labels=labels))
+        told = refusal(run.path)
+        assert told.startswith(f"{run.path / 'run.json'}: head '{name}' has the labels [")
+        assert told.endswith("; copy the run again")
+        edit(run, lambda document, name=name: document["heads"][name].update(labels=list(heads[name])))
+        assert Run.load(run.path).heads == run.heads
+    edit(run, lambda document: document["heads"]["fer2013"].update(labels=[*LABELS[:6], "bored"]))
+    assert "head 'fer2013' has the labels" in refusal(run.path)
+    with pytest.raises(RunError, match="head 'fer2013' has the labels"):
+        runs.write(artifacts / "two", json.loads((run.path / "run.json").read_text()), run_files(run))
+
+
+def run_files(run: Run) -> dict[str, Path]:
+    return {name: run.file(name) for name in run.info["files"]}
+
+
+def test_class_names_of_any_script_load(artifacts: Path) -> None:
+    """Also those with joiners, spaces and signs, in any order, and a consensus over classes of one's own."""
+    persian, family = "\u0645\u06cc\u200c\u062e\u0646\u062f\u062f", "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    labels = ["zufrieden", persian, family, "very happy", "a\u00a0b", "x" * 255, "(none)"]
+    heads = {"own": labels, "consensus": labels[:3]}
+    run = made_run(artifacts, heads=heads, faces=20)
+    assert Run.load(run.path).head("own").labels == tuple(labels)
+    assert runs.rename(run, "renamed").verify() is None
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(artifacts: Path) -> None:
     run = write(artifacts)
@@ -272,6 +305,16 @@ def entry(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (head(labels=["angry", ""]), "labels must be a list of two or more names"),
         (head(labels=[["angry"], "sad"]), "labels must be a list of two or more names"),
         (head(labels=["angry", "sad", "angry"]), "head 'fer2013': a label stands there twice"),
+        (
+            head(labels=["angry", "sad\x1b[2J"]),
+            r"label 'sad\x1b[2J': labels have 1 to 255 characters that can be shown",
+        ),
+        (head(labels=["angry", "sad\nhappy"]), r"label 'sad\nhappy': labels have"),
+        (head(labels=["angry", "\u202edas"]), r"label '\u202edas': labels have"),
+        (head(labels=["angry", "\ud800"]), r"label '\ud800': labels have"),
+        (head(labels=["angry", "\u2028"]), r"label '\u2028': labels have"),
+        (head(labels=["angry", "  "]), "label ' ': labels have"),
+        (head(labels=["angry", "x" * 256]), "labels have 1 to 255 characters"),
         (head(temperature="1.5"), "temperature '1.5' is not a number from 0.001 to 1000.0"),
         (head(temperature="warm"), "temperature 'warm' is not a number"),
         (head(temperature=0), "temperature 0 is not a number"),
