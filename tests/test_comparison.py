@@ -22,7 +22,9 @@ WHERE = [f"{photo}.jpg#{face}" for photo in range(10) for face in range(2)]
 TRUE = ["happy"] * 12 + ["sad"] * 8
 
 
-def answering(folder: Path, name: str, right: list[int], *, change: dict[str, list] | None = None) -> Run:
+def answering(
+    folder: Path, name: str, right: list[int], *, change: dict[str, list] | None = None, model: str = "made"
+) -> Run:
     """Write a run over 20 faces, two a photo, that has exactly the faces of the given numbers right."""
     run = made_run(
         folder, "draft", heads={"folder": LABELS}, locators={"folder": WHERE}, labels={"folder": TRUE}, averages=False
@@ -34,6 +36,7 @@ def answering(folder: Path, name: str, right: list[int], *, change: dict[str, li
         table[column] = values
     table.sample(frac=1, random_state=len(name)).to_parquet(folder / "table.parquet", index=False)
     info = {key: value for key, value in run.info.items() if key not in ("schema", "files")}
+    info["model"] = {**info["model"], "name": model}
     files: dict = {each: run.file(each) for each in run.info["files"]} | {
         "predictions.parquet": folder / "table.parquet"
     }
@@ -72,13 +75,36 @@ def test_faces_are_paired_and_counted(pair: list[Run]) -> None:
 
 
 def test_the_reports_cnn_beside_the_run_is_the_reference(pair: list[Run]) -> None:
-    assert comparison.compare(pair[:1]).reference == "folder-report-cnn"
+    result = comparison.compare(pair[:1])
+    assert (result.reference, result.reason) == ("folder-report-cnn", "the report's CNN")
+    assert comparison.compare(pair[1:], reference=pair[0]).reason == "as chosen"
     assert comparison.compare(pair[1:], reference=pair[0]).reference == "better"
 
 
 def test_without_the_reports_cnn_the_first_run_is_the_reference(tmp_path: Path) -> None:
     made = [made_run(tmp_path, name, seed=seed) for seed, name in enumerate(("b", "a"))]
     assert comparison.reference_of(made, "fer2013").name == "b"
+    result = comparison.compare(made[:1])
+    assert (result.reference, result.reason) == ("b", "the first run, for want of one of the report's CNN on fer2013")
+
+
+def test_the_reports_cnn_is_found_under_another_name(tmp_path: Path) -> None:
+    mine = answering(tmp_path, "mine", [1, 2, 3], model="report-cnn")
+    other = answering(tmp_path, "other", [4])
+    for runs_given in ([other], [other, mine]):
+        result = comparison.compare(runs_given)
+        assert (result.reference, result.reason) == ("mine", "a run of the report's CNN")
+    answering(tmp_path, "folder-report-cnn", [5], model="report-cnn")
+    assert comparison.compare([other, mine]).reference == "folder-report-cnn", "the one of that name goes first"
+
+
+def test_a_reports_cnn_beside_the_runs_that_saw_other_faces_is_no_reference(tmp_path: Path) -> None:
+    """Two folders of two people are both called ``folder``."""
+    strange = made_run(tmp_path, "strange", heads={"folder": LABELS}, faces=19)
+    document = json.loads((strange.path / "run.json").read_text())
+    document["model"]["name"] = "report-cnn"
+    (strange.path / "run.json").write_text(json.dumps(document))
+    assert comparison.compare([answering(tmp_path, "mine", [1])]).reference == "mine"
 
 
 def test_runs_over_other_classes_or_other_faces_are_not_alike(pair: list[Run], tmp_path: Path) -> None:
@@ -167,7 +193,7 @@ def said(*arguments: object) -> str:
 def test_the_command_prints_a_comparison(pair: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FER_ARTIFACTS", str(pair[0].path.parent))
     printed = said("better", "--no-speed")
-    assert "folder, test faces; McNemar's exact test against folder-report-cnn" in printed
+    assert "folder, test faces; McNemar's exact test against folder-report-cnn, the report's CNN" in printed
     assert "on 20 faces: 8 only this run has right, 4 only the reference; p = 0.39" in printed
     assert "recall in points: sad +75, happy -17" in printed
     assert "ms a face" not in printed
@@ -176,7 +202,7 @@ def test_the_command_prints_a_comparison(pair: list[Run], monkeypatch: pytest.Mo
 
 def test_the_command_prints_json(pair: list[Run]) -> None:
     result = json.loads(said(pair[0].path, "--json"))
-    assert result["reference"] == "folder-report-cnn"
+    assert (result["reference"], result["reason"]) == ("folder-report-cnn", "the report's CNN")
     rows = {row["run"]: row for row in result["runs"]}
     assert rows["better"]["milliseconds"] > 0
     assert rows["better"]["test"]["only_a"] == 8

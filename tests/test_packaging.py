@@ -70,7 +70,7 @@ def asked(*extras: str) -> dict[str, Requirement]:
 
 def third_party(layer: str, path: Path, *, deferred: bool) -> dict[str, str]:
     """Return ``{distribution: where}`` for the imports of a file that are neither ours nor Python's."""
-    ours = {"fercore", "pages", "app"} | {
+    ours = {"fercore", "pages", "app", "benchmarks", "examples"} | {
         file.stem for place in ("tests", "conversion", "docs") for file in (ROOT / place).glob("*.py")
     }
     found = {}
