@@ -90,3 +90,11 @@ def colours(labels: Iterable[str]) -> dict[str, str]:
             result[label] = FURTHER_COLOURS[free % len(FURTHER_COLOURS)]
             free += 1
     return result
+
+
+def ink(colour: str) -> str:
+    """Return black or white (``#RRGGBB``), whichever is read better on a colour, by WCAG's relative luminance."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05
+    return "#000000" if light / 0.05 >= 1.05 / light else "#FFFFFF"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .errors import ConfigError
@@ -82,15 +82,3 @@ def rules_of(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Rule], list[str]]:
         except (ConfigError, ValueError, TypeError) as error:
             problems.append(f"Row {number}: {error}.")
     return rules, problems
-
-
-def ink(colour: str) -> str:
-    """Return black or white, whichever is read better on a colour (WCAG's relative luminance)."""
-    light = _luminance(colour)
-    return "#000000" if (light + 0.05) / 0.05 >= 1.05 / (light + 0.05) else "#FFFFFF"
-
-
-def _luminance(colour: str) -> float:
-    parts: Sequence[float] = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

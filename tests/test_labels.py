@@ -7,6 +7,7 @@ import re
 import pytest
 
 from fercore import labels
+from test_theme import contrast
 
 
 def test_order_is_that_of_expw_and_fer2013() -> None:
@@ -77,3 +78,16 @@ def test_a_dozen_unknown_classes_get_colours_of_their_own() -> None:
 def test_colours_do_not_run_out_and_a_repeated_label_takes_one() -> None:
     assert len(labels.colours(str(number) for number in range(100))) == 100
     assert labels.colours(["x", "x", "y"]) == labels.colours(["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("colour", "ink"), [("#FFFFFF", "#000000"), ("#000000", "#FFFFFF"), ("#E69F00", "#000000"), ("#0072B2", "#FFFFFF")]
+)
+def test_text_on_a_colour_is_black_or_white(colour: str, ink: str) -> None:
+    assert labels.ink(colour) == ink
+
+
+@pytest.mark.parametrize("colour", [*labels.COLOURS.values(), *labels.FURTHER_COLOURS])
+def test_text_on_the_colour_of_a_class_can_be_read(colour: str) -> None:
+    """WCAG 2 AA asks for 4.5."""
+    assert contrast(colour, labels.ink(colour)) >= 4.5

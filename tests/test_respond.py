@@ -51,10 +51,3 @@ def test_rows_become_rules_and_bad_rows_are_named() -> None:
 def test_a_colour_that_could_carry_markup_is_refused() -> None:
     with pytest.raises(ConfigError):
         Rule("happy", 1, "", "", '#000000"><script>')
-
-
-@pytest.mark.parametrize(
-    ("colour", "ink"), [("#FFFFFF", "#000000"), ("#000000", "#FFFFFF"), ("#E69F00", "#000000"), ("#0072B2", "#FFFFFF")]
-)
-def test_text_on_a_colour_is_read_well(colour: str, ink: str) -> None:
-    assert respond.ink(colour) == ink

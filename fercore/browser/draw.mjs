@@ -5,10 +5,13 @@ import { percent, spoken } from "./record.mjs";
 const SPAN = 30; // seconds that the timeline shows
 const GAP = 3; // seconds without a row that break the timeline
 
-/** Black or white, whichever is read better on a colour (#RRGGBB). */
+/** Black or white, whichever is read better on a colour (#RRGGBB), by WCAG's relative luminance; `labels.ink` in Python. */
 export function ink(colour) {
-  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
-  return 0.299 * red + 0.587 * green + 0.114 * blue > 120 ? "#000000" : "#FFFFFF";
+  const [red, green, blue] = [1, 3, 5]
+    .map((at) => parseInt(colour.slice(at, at + 2), 16) / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+  const light = 0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05;
+  return light / 0.05 >= 1.05 / light ? "#000000" : "#FFFFFF";
 }
 
 /** The label, colour and words of a track: the lasting label, or the likeliest one while there is none. */
@@ -150,7 +153,8 @@ export function drawChart(recording, title, font) {
   context.font = `14px ${font}`;
   context.fillStyle = "#5C5A6B";
   const face = recording.faces > 1 ? `Face ${rows[0]?.id} of ${recording.faces}, the one that was there longest. ` : "";
-  context.fillText(`${face}Smoothed probabilities of ${recording.run.name}`, 48, 68);
+  const of = recording.sample ? ", of the sample picture" : "";
+  context.fillText(`${face}Smoothed probabilities of ${recording.run.name}${of}`, 48, 68);
   const area = { x: 48, y: 88, width: width - 96, height: 240 };
   context.fillStyle = "#F6F6FA";
   context.fillRect(area.x, area.y, area.width, area.height);

@@ -19,7 +19,7 @@ import streamlit as st
 from .. import images
 from ..errors import ImageError
 from ..inference import Face
-from ..labels import colours
+from ..labels import colours, ink
 from ..runs import Run
 from . import loaders
 
@@ -94,14 +94,19 @@ def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     for number, face in enumerate(faces, 1):
         left, top, width, height = (round(value * scale) for value in face.box)
         shade = colours(face.probabilities)[face.label]
-        colour = tuple(int(shade[at : at + 2], 16) for at in (1, 3, 5))
+        colour = _rgb(shade)
         corners = [(left, top), (left + width, top), (left + width, top + height), (left, top + height)]
         for start, end in zip(corners, [*corners[1:], corners[0]], strict=True):
             cv2.line(canvas, start, end, (255, 255, 255), line + 2, cv2.LINE_AA)
             for first, last in _strokes(start, end, 4 * line) if face.uncertain else [(start, end)]:
                 cv2.line(canvas, first, last, colour, line, cv2.LINE_AA)
-        _tag(canvas, (left, top), str(number), colour, line)
+        _tag(canvas, (left, top), str(number), shade, line)
     return canvas
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return red, green, blue
 
 
 def _strokes(
@@ -113,7 +118,7 @@ def _strokes(
     return [(tuple(points[at]), tuple(points[at + 1])) for at in range(0, 2 * count, 2)]
 
 
-def _tag(canvas: np.ndarray, corner: tuple[int, int], text: str, colour: tuple[int, int, int], line: int) -> None:
+def _tag(canvas: np.ndarray, corner: tuple[int, int], text: str, colour: str, line: int) -> None:
     """Write a number on the class's colour above a box's upper left corner, or inside the box at the picture's edge."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.25 * line
     (width, height), _ = cv2.getTextSize(text, font, scale, max(1, line // 2))
@@ -121,9 +126,10 @@ def _tag(canvas: np.ndarray, corner: tuple[int, int], text: str, colour: tuple[i
     wide, high = width + 2 * pad, height + 2 * pad
     left = min(max(0, corner[0] - line), max(0, canvas.shape[1] - wide))
     top = corner[1] - high if corner[1] >= high else max(0, corner[1])
-    cv2.rectangle(canvas, (left, top), (left + wide, top + high), colour, cv2.FILLED)
-    ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 120 else (255, 255, 255)
-    cv2.putText(canvas, text, (left + pad, top + pad + height), font, scale, ink, max(1, line // 2), cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (left + wide, top + high), _rgb(colour), cv2.FILLED)
+    cv2.putText(
+        canvas, text, (left + pad, top + pad + height), font, scale, _rgb(ink(colour)), max(1, line // 2), cv2.LINE_AA
+    )
 
 
 def counted(several: Sequence[Sequence[Photo]]) -> str:
