@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import os
+import base64
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+import cv2
+import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, Playwright, TimeoutError
 
+import chromium
 from fercore import Predictor
 from fercore.labels import LABELS
+from live_page import scene
 from made_run import made_run
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = chromium.ROOT
 PORTRAIT = ROOT / "static" / "portrait.jpg"
 PATIENCE = 60_000
 SHOWN = """document.images.length + ' ' + document.querySelectorAll('[data-testid=stVegaLiteChart]').length
     + (document.querySelector('[data-testid=stSkeleton]') ? ' waiting' : '')"""
-PAGES = ("", "dataset", "training", "evaluation", "compare", "mistakes", "classify?from=sample", "respond?source=hand")
+PAGES = (
+    *("", "dataset", "training", "evaluation", "compare", "papers", "mistakes", "classify?from=sample"),
+    *("respond?source=hand", "train", "live"),
+)
+WIDTHS = (390, 768, 1440)
+BACKGROUND = {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 21, 29)"}
+PASTE = """base64 => {
+    const bytes = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([bytes], "image.png", {type: "image/png"}));
+    document.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}));
+}"""
+"""What a browser does when a picture is pasted."""
 PROBE = re.compile(r"/_stcore/(health|host-config)$")
 """Streamlit's page asks for these below a page's own path first; the 404 that it then gets is no fault of ours."""
 
@@ -50,52 +57,26 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(artifacts: Path) -> Iterator[str]:
     """Start the app for the tests of this file; none has opened it before the first of them."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = [
-        "--server.headless=true",
-        "--server.address=127.0.0.1",
-        f"--server.port={port}",
-        "--server.fileWatcherType=none",
-    ]
-    environment = {**os.environ, "FER_ARTIFACTS": str(artifacts), "FER_DATA": str(artifacts / "no-data")}
-    environment.pop("FER_RUN", None)
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *options]
-    log = (artifacts.parent / "server.log").open("w+", encoding="utf-8")
-    with log, subprocess.Popen(command, cwd=artifacts.parent, env=environment, stdout=log, stderr=log) as server:
-        try:
-            wait_for(f"http://127.0.0.1:{port}/_stcore/health", server)
-            yield f"http://127.0.0.1:{port}"
-            log.seek(0)
-            assert "Traceback" not in (told := log.read()), told
-        finally:
-            server.terminate()
-            server.wait(20)
-
-
-def wait_for(health: str, server: subprocess.Popen) -> None:
-    for _ in range(240):
-        assert server.poll() is None, "the server ended at once"
-        try:
-            with urllib.request.urlopen(health, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.25)
-    pytest.fail("the server did not start within a minute")
+    log = artifacts.parent / "server.log"
+    with chromium.streamlit(
+        ROOT / "app.py", log, FER_ARTIFACTS=str(artifacts), FER_DATA=str(artifacts / "no-data"), FER_RUN=""
+    ) as url:
+        yield url
+        assert "Traceback" not in (told := log.read_text(encoding="utf-8")), told
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("needs Chromium")
-    with playwright.sync_playwright() as engine:
-        arguments = ["--no-sandbox", "--disable-background-networking"]
-        browser = engine.chromium.launch(executable_path=chromium, args=arguments)
+def driver() -> Iterator[Playwright]:
+    with chromium.driver() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def browser(driver: Playwright, portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser whose camera shows the portrait."""
+    video = chromium.write_y4m(tmp_path_factory.mktemp("camera") / "portrait.y4m", [scene(portrait)] * 2)
+    with chromium.browser(driver, "--disable-background-networking", *chromium.camera(video)) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -181,20 +162,93 @@ def test_a_photo_is_classified(page: Page, address: str, artifacts: Path) -> Non
     assert f'"label": "{face.label}"' in download.value.path().read_text()
 
 
-def test_every_page_fits_a_telephone_and_describes_its_pictures(telephone: Page, address: str) -> None:
-    seen = {"images": 0, "charts": 0}
+def test_every_page_fits_every_screen_in_light_and_dark_and_describes_its_pictures(
+    telephone: Page, address: str
+) -> None:
+    page, seen = telephone, {"images": 0, "charts": 0}
     for name in PAGES:
-        telephone.goto(f"{address}/{name}")
-        settled(telephone)
-        drawn(telephone)
-        main = "document.querySelector('[data-testid=stMain]')"
-        assert telephone.evaluate(f"{main}.scrollWidth - {main}.clientWidth") <= 0, f"{name}: wider than the screen"
+        if name == "live" and not (ROOT / "static" / "ort" / "ort.wasm.bundle.min.mjs").is_file():
+            continue  # it would ask a CDN, which this machine may not reach
+        page.goto(f"{address}/{name}")
+        settled(page)
+        drawn(page)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            until(page, "main.scrollWidth <= main.clientWidth", f"{name}: wider than a screen of {width} pixels")
+        for scheme, colour in BACKGROUND.items():
+            page.emulate_media(color_scheme=scheme)
+            until(page, f"getComputedStyle(document.body).backgroundColor === '{colour}'", f"{name}: not {scheme}")
+        page.set_viewport_size({"width": WIDTHS[0], "height": 900})
         for kind, all_of_them, words in (
             ("images", "[...document.images]", "alt"),
             ("charts", "[...document.querySelectorAll('[data-testid=stVegaLiteChart]')]", "ariaLabel"),
         ):
-            described = telephone.evaluate(f"{all_of_them}.map(each => Boolean(each.{words}))")
+            described = page.evaluate(f"{all_of_them}.map(each => Boolean(each.{words}))")
             assert all(described), f"{name}: {kind} without a description"
             seen[kind] += len(described)
     assert seen["images"] > 7, "average faces and the portrait"
     assert seen["charts"] > 6
+
+
+def until(page: Page, condition: str, otherwise: str) -> None:
+    """Wait for a condition on the page and its ``main`` part: what has changed is drawn a little later."""
+    script = f"() => {{ const main = document.querySelector('[data-testid=stMain]'); return {condition}; }}"
+    try:
+        page.wait_for_function(script, timeout=20_000)
+    except TimeoutError:
+        pytest.fail(otherwise)
+
+
+def test_a_pasted_picture_is_classified(page: Page, address: str, artifacts: Path, portrait: np.ndarray) -> None:
+    face = Predictor.load(artifacts / "several", detector=artifacts / "detector").predict(portrait)[0]
+    picture = base64.b64encode(cv2.imencode(".png", portrait[:, :, ::-1])[1].tobytes()).decode()
+    page.goto(f"{address}/classify?run=several")
+    settled(page)
+    page.get_by_role("button", name="Paste a picture").wait_for()
+    uploader = page.locator("[data-testid=stFileUploaderDropzoneInput]")
+    uploader.evaluate("input => { input.dataset.testid = 'hidden'; }")
+    page.evaluate(PASTE, picture)
+    page.get_by_text("The field for photos is not there yet: wait a moment and paste again.").wait_for()
+    page.locator("[data-testid=hidden]").evaluate("input => { input.dataset.testid = 'stFileUploaderDropzoneInput'; }")
+    page.evaluate(PASTE, picture)
+    page.get_by_text(f"1. {face.label} ({face.confidence:.0%})").wait_for()
+    page.get_by_role("img", name=re.compile(r"pasted [\d-]+\.png with \d+ marked")).wait_for()
+
+
+def test_a_snapshot_is_taken_and_classified(page: Page, address: str, artifacts: Path, portrait: np.ndarray) -> None:
+    face = Predictor.load(artifacts / "several", detector=artifacts / "detector").predict(scene(portrait))[0]
+    page.goto(f"{address}/classify?run=several&from=camera")
+    page.get_by_role("button", name="Take Photo").wait_for()
+    page.wait_for_function("document.querySelector('video')?.currentTime > 0.2")
+    page.get_by_role("button", name="Take Photo").click()
+    page.get_by_text(re.compile(rf"^1\. {face.label} \(\d+%\)$")).wait_for()
+    page.get_by_role("img", name=re.compile(rf"snapshot\.jpg with 1 marked: face 1 {face.label}")).wait_for()
+
+
+def test_the_keyboard_alone_chooses_a_run_and_classifies_the_portrait(
+    page: Page, address: str, artifacts: Path
+) -> None:
+    face = Predictor.load(artifacts / "several", detector=artifacts / "detector").predict(PORTRAIT)[0]
+    page.goto(f"{address}/classify")
+    settled(page)
+    tab_to(page, "it.role === 'combobox' && it.ariaLabel === 'Run'")
+    page.keyboard.type("several")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("run=several"))
+    settled(page)
+    tab_to(page, "it.textContent === 'Photos'")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.textContent") == "Sample portrait"
+    page.keyboard.press("Enter")
+    page.get_by_text(f"1. {face.label} ({face.confidence:.0%})").wait_for()
+    assert params(page) == {"run": "several", "from": "sample"}
+
+
+def tab_to(page: Page, condition: str) -> None:
+    """Press Tab until what has the focus is ``it``."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"(it => {condition})(document.activeElement)"):
+            return
+    pytest.fail(f"Tab never leads to where {condition}")

@@ -9,7 +9,8 @@ export default function ({ parentElement }) {
 
   function give(pictures) {
     const input = document.querySelector(UPLOADER);
-    if (!input || !pictures.length) return say(pictures.length ? "" : "There is no picture in the clipboard.");
+    if (!pictures.length) return say("There is no picture in the clipboard.");
+    if (!input) return say("The field for photos is not there yet: wait a moment and paste again.");
     const bag = new DataTransfer();
     const time = new Date().toTimeString().slice(0, 8).replaceAll(":", "-");
     pictures.forEach((picture, number) => {
