@@ -536,6 +536,109 @@ def test_a_large_picture_is_turned_by_a_small_one_and_searched_whole(portrait: n
     assert np.array_equal(found.boxes[0], wanted)  # the same looks at the same pixels
 
 
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_a_picture_without_a_face_is_turned_by_one_look_a_turn(
+    detector: BlazeFace, monkeypatch: pytest.MonkeyPatch, quarters: int
+) -> None:
+    """640 x 480: one look, two borders, six tiles of 288 pixels, then one look at each turn of a picture half that size."""
+    sides = looks(detector, monkeypatch)
+    found, turns = faces.detect_turned(detector, np.rot90(np.full((480, 640, 3), 117, np.uint8), quarters))
+    assert (len(found), turns) == (0, 0)
+    assert sides == [640, 960, 1280, *[288] * 6, 320, 320, 320]
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (1280, 720)])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_photo_on_its_side_is_searched_whole_in_the_turn_that_is_taken(
+    detector: BlazeFace, portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch, width: int, height: int, turns: int
+) -> None:
+    """After the picture as it lies: a look at a small copy in each turn, then what the upright picture gets."""
+    upright = np.full((height, width, 3), 90, np.uint8)
+    upright[40:400, 60:420] = scaled(portrait, 360)
+    lying = np.ascontiguousarray(np.rot90(upright, -turns))
+    sides = looks(detector, monkeypatch)
+    wanted = detector.detect(upright)
+    upright_looks = sides.copy()
+    sides.clear()
+    detector.detect(lying)
+    lying_looks = sides.copy()
+    sides.clear()
+    found, quarters = faces.detect_turned(detector, lying)
+    assert quarters == turns
+    assert np.array_equal(found.boxes, wanted.boxes)
+    small = max(width, height) // (2 if width + height < 2000 else 4)
+    assert sides == [*lying_looks, *[small] * 3, *upright_looks]
+
+
+def test_a_glance_is_one_look_and_a_closer_one_at_a_large_face(
+    detector: BlazeFace, portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = looks(detector, monkeypatch)
+    assert len(detector.glance(np.full((900, 1200, 3), 117, np.uint8))) == 0
+    assert sides == [1200]
+    sides.clear()
+    assert detector.glance(portrait).boxes[0] == pytest.approx(FACE, abs=2)
+    assert sides == [512]
+    sides.clear()
+    close_up = detector.glance(portrait[55:195, 160:300])
+    assert len(sides) == 2
+    assert close_up.boxes[0, 2] == pytest.approx(FACE[2], rel=0.2)
+    assert len(detector.glance(np.zeros((0, 40, 3), np.uint8))) == 0
+    with pytest.raises(ValueError, match="RGB uint8"):
+        detector.glance(np.zeros((8, 8), np.uint8))
+
+
+def test_a_detector_without_a_glance_is_asked_for_all_it_does() -> None:
+    """One that sees an upright face only where the picture's bright corner is at the top left."""
+
+    class Plain:
+        def detect(self, image: np.ndarray) -> Detections:
+            points = np.zeros((1, 6, 2), np.float32)
+            points[0, 1] = [10, 0]
+            face = Detections(np.array([[0, 0, 20, 20]], np.float32), np.array([0.9], np.float32), points)
+            return face.select(np.arange(int(image[0, 0, 0] > 0)))
+
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[-1, 0] = 255  # a quarter counterclockwise takes it to the bottom right, three to the top left
+    found, turns = faces.detect_turned(Plain(), picture)
+    assert (len(found), turns) == (1, 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (640, 480), (800, 600), (1024, 768), (1280, 720)])
+def test_faces_of_24_pixels_are_found(detector: BlazeFace, portrait: np.ndarray, width: int, height: int) -> None:
+    side = round(512 * 24 / FACE[2])
+    for x, y in ((0.05, 0.05), (0.3, 0.4), (0.5, 0.9), (0.95, 0.4)):
+        left, top = int(x * (width - side)), int(y * (height - side))
+        canvas = np.full((height, width, 3), 90, np.uint8)
+        canvas[top : top + side, left : left + side] = scaled(portrait, side)
+        expected = moved(side / 512, left, top)
+        assert expected[2] == pytest.approx(24, abs=0.2)
+        away = np.abs(centres(detector.detect(canvas)) - expected[:2] - expected[2:] / 2).max(axis=1, initial=0)
+        assert away.min(initial=np.inf) < 0.3 * 24, f"the face at {left}, {top}"
+
+
+@pytest.mark.parametrize("edge", ["left", "right", "top", "bottom"])
+@pytest.mark.parametrize("scale", [0.5, 1, 1.5])
+def test_faces_that_an_edge_cuts_by_a_fifth_are_found(
+    detector: BlazeFace, portrait: np.ndarray, edge: str, scale: float
+) -> None:
+    left, top, width, height = FACE
+    start, end = (round(length) for length in (left + 0.2 * width, left + 0.8 * width))
+    high, low = (round(length) for length in (top + 0.2 * height, top + 0.8 * height))
+    cropped, x, y = {
+        "left": (portrait[:, start:], start, 0),
+        "right": (portrait[:, :end], 0, 0),
+        "top": (portrait[high:], 0, high),
+        "bottom": (portrait[:low], 0, 0),
+    }[edge]
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    picture = cv2.resize(np.ascontiguousarray(cropped), None, fx=scale, fy=scale, interpolation=method)
+    found = detector.detect(picture)
+    expected = moved(scale, -x * scale, -y * scale)
+    assert len(found) == 1
+    assert centres(found)[0] == pytest.approx(expected[:2] + expected[2:] / 2, abs=0.1 * expected[2])
+
+
 @pytest.mark.long
 def test_recall_on_labelled_photos(data_dir: Path) -> None:
     """97% of ExpW's labelled faces have a box whose centre lies within 0.3 of the labelled box's size of theirs."""

@@ -151,6 +151,12 @@ export function suppress(faces, most) {
   return kept;
 }
 
+/** The smallest centred square {left, top, side} around a picture. */
+function square({ width, height }) {
+  const side = Math.max(width, height);
+  return { left: -Math.floor((side - width) / 2), top: -Math.floor((side - height) / 2), side };
+}
+
 /** The side of a tile of a picture of this size. */
 const tileSide = (height, width, { tile, tiles_along: along }) =>
   Math.ceil(Math.max(tile * Math.min(height, width), Math.max(height, width) / along));
@@ -219,12 +225,18 @@ export class Detector {
     return found.map((face) => ({ ...face, box: back(face.box), keypoints: face.keypoints.map(back) }));
   }
 
+  /** The faces that one look at the whole picture shows, without a border and without tiles: enough to tell which way up it is. */
+  async glance(image) {
+    const { left, top, side } = square(image);
+    const faces = [];
+    for (const face of await this.look(image, left, top, side)) faces.push(await this.lookAgain(image, face, side));
+    return faces;
+  }
+
   /** The faces by all looks that a picture needs. */
   async search(image, { tiled = false } = {}) {
     const { width, height } = image;
-    const side = Math.max(width, height);
-    const left = -Math.floor((side - width) / 2);
-    const top = -Math.floor((side - height) / 2);
+    const { left, top, side } = square(image);
     let found = await this.look(image, left, top, side);
     for (const border of this.settings.borders) {
       if (found.length) break;

@@ -13,7 +13,7 @@ export async function look(engine, picture, turning) {
     const small = reduced(picture, turning.side);
     let least = Math.max(turning.sure, surest + turning.surer);
     for (const quarters of QUARTERS) {
-      const there = score(await engine.detector.detect(pixels(turned(small, quarters)), tiled));
+      const there = score(await engine.detector.glance(pixels(turned(small, quarters))));
       if (there >= least) [turns, least] = [quarters, there];
     }
     if (turns) {
