@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from playwright.sync_api import BrowserContext, Page, expect
+import pytest
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 import chromium
 from fercore import config, runs
+from fercore.browser import assets
 from made_run import made_run
 
 ROOT = chromium.ROOT
@@ -31,7 +34,46 @@ frame.run(st.navigation([st.Page({page!r}, title="Live", default=True)]))
 STEADY = 45_000
 """Milliseconds within which something is there on a crowded machine, once the page is."""
 
+PROBE = re.compile(r"/_stcore/(health|host-config)$")
+"""Streamlit's page asks for these below a page's own path first; the 404 that it then gets is no fault of ours."""
+
 expect.set_options(timeout=STEADY)
+
+
+class Console:
+    """What the browser called an error on the pages that a test opened with ``visit``."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the test before."""
+        self.said: list[str] = []
+        self.expected = "(?!)"
+        """A regular expression of what a test provokes itself."""
+
+    def listen(self, page: Page) -> None:
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not PROBE.search(message.location["url"]):
+            self.said.append(f"{message.text} ({message.location['url']})")
+
+    def unexpected(self) -> list[str]:
+        return [text for text in self.said if not re.search(self.expected, text)]
+
+
+CONSOLE = Console()
+
+
+@pytest.fixture(autouse=True)
+def quiet_console() -> Iterator[None]:
+    """Fail a test on whose pages something went wrong; a test file that imports this has it for all of its tests."""
+    CONSOLE.begin()
+    yield
+    if said := CONSOLE.unexpected():
+        pytest.fail("the console said: " + "; ".join(said))
 
 
 def made_artifacts(folder: Path) -> Path:
@@ -54,18 +96,20 @@ def served(artifacts: Path, folder: Path, page: str = "live") -> Iterator[str]:
     (folder / "main.py").write_text(script, encoding="utf-8")
     shutil.copytree(ROOT / ".streamlit", folder / ".streamlit")
     shutil.copytree(ROOT / "static" / "ort", folder / "static" / "ort")
+    shutil.copy(ROOT / "static" / assets.SAMPLE, folder / "static")
     with chromium.streamlit(folder / "main.py", folder / "log.txt", FER_ARTIFACTS=str(artifacts)) as address:
         yield address
 
 
-def scene(portrait: np.ndarray, *, two: bool = False) -> np.ndarray:
-    """Return what the camera sees, 640 x 480: the portrait, or two of it beside each other."""
+def scene(portrait: np.ndarray, *, two: bool = False, aside: bool = False) -> np.ndarray:
+    """Return what the camera sees, 640 x 480: the portrait, the portrait on the left, or two of it beside each other."""
     canvas = np.full((480, 640, 3), 110, np.uint8)
     if two:
         canvas[90:390, 5:305] = portrait[10:310, 80:380]
         canvas[90:390, 335:635] = portrait[10:310, 380:80:-1]
     else:
-        canvas[:, 80:560] = cv2.resize(portrait[:320, 64:384], (480, 480), interpolation=cv2.INTER_CUBIC)
+        left = 0 if aside else 80
+        canvas[:, left : left + 480] = cv2.resize(portrait[:320, 64:384], (480, 480), interpolation=cv2.INTER_CUBIC)
     return canvas
 
 
@@ -76,6 +120,7 @@ def part(page: Page, name: str) -> Any:
 def visit(context: BrowserContext, address: str, page: Page | None = None) -> Page:
     """Open the page in a new tab, or in one that is watched already."""
     page = page or context.new_page()
+    CONSOLE.listen(page)
     page.set_default_timeout(chromium.SLOW)
     page.goto(address)
     expect(part(page, "start")).to_be_enabled(timeout=chromium.SLOW)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import io
+import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,19 +17,23 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 from streamlit.testing.v1 import AppTest
 
 import chromium
 import live_page
 from fercore import Predictor, faces
 from fercore.browser import assets
+from fercore.labels import COLOURS, FURTHER_COLOURS
 from fercore.runs import Run
 from fercore.timeline import COLUMNS
 from fercore.ui import live
-from live_page import HEADS, Recorder, count, part, scene, start, visit, wait_for_pictures
+from live_page import HEADS, Recorder, count, part, quiet_console, scene, start, visit, wait_for_pictures  # noqa: F401
+from test_theme import contrast
 
 ROOT = chromium.ROOT
+REFUSE = "name => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)); }"
+"""Let the camera be refused with an error of that name from now on."""
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +55,9 @@ def driver() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="module")
 def mirror(driver: Playwright, portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser whose camera shows the portrait."""
-    video = chromium.write_y4m(tmp_path_factory.mktemp("camera") / "portrait.y4m", [scene(portrait)] * 2)
+    """A browser whose camera shows the portrait, on the left as the camera sees it."""
+    pictures = [scene(portrait, aside=True)] * 2
+    video = chromium.write_y4m(tmp_path_factory.mktemp("camera") / "portrait.y4m", pictures)
     with chromium.browser(driver, *chromium.camera(video)) as browser:
         yield browser
 
@@ -66,11 +75,11 @@ def test_the_camera_is_read_in_the_browser_and_no_frame_leaves_it(
 ) -> None:
     """The label is Python's, pictures are read at a pace, none is sent, and all this goes on without a network."""
     detector = faces.BlazeFace(artifacts / "detector", tiles=False)
-    (expected,) = Predictor.load(Run.load(artifacts / "first"), detector=detector).predict(scene(portrait))
+    (expected,) = Predictor.load(Run.load(artifacts / "first"), detector=detector).predict(scene(portrait, aside=True))
     assert sorted(expected.probabilities.values())[-1] > sorted(expected.probabilities.values())[-2] + 0.15
     page = context.new_page()
     recorder = Recorder(page)
-    page.goto(app)
+    visit(context, app, page)
     start(page)
     wait_for_pictures(page, 12)
     expect(part(page, "answer")).to_contain_text(re.compile(rf"^{expected.label} \d+%"))
@@ -89,9 +98,60 @@ def test_the_camera_is_read_in_the_browser_and_no_frame_leaves_it(
     assert recorder.pictures() == []
 
 
+def seen(page: Page) -> np.ndarray:
+    """Return what a visitor sees in the camera's place, as RGB of the camera's size."""
+    code = np.frombuffer(part(page, "picture").screenshot(), np.uint8)
+    return cv2.resize(cv2.imdecode(code, cv2.IMREAD_COLOR_RGB), (640, 480), interpolation=cv2.INTER_AREA)
+
+
+def assert_mirrored(picture: np.ndarray, portrait: np.ndarray) -> None:
+    """The picture and the box in it stand as in a mirror: the face, on the camera's left, is seen on the right."""
+    given = scene(portrait, aside=True)
+    mirrored = given[:, ::-1]
+    ((left, top, width, height),) = (face.box for face in Predictor.load().predict(given))
+    assert left + width < 320
+    assert picture.shape == given.shape
+    far, near = (np.abs(picture.astype(int) - other).mean() for other in (given, mirrored))
+    assert near < 12 < 30 < far, "differences of grey values"
+    middle = slice(round(top + 0.3 * height), round(top + 0.7 * height))  # of the box's own sides, without its caption
+    drawn = np.abs(picture[middle].astype(int) - mirrored[middle]).max(axis=2) > 60
+    (columns,) = np.nonzero(drawn.mean(axis=0) > 0.35)
+    assert [columns.min(), columns.max()] == pytest.approx([640 - left - width, 640 - left], abs=14)
+
+
 @pytest.mark.browser
 @chromium.ort_is_here
-def test_a_sitting_is_summed_up_and_python_hears_only_its_probabilities(context: BrowserContext, app: str) -> None:
+def test_without_a_camera_the_sample_portrait_shows_what_live_does(context: BrowserContext, app: str) -> None:
+    """Nobody is asked for a camera; the picture is called a sample while it is shown and in what it leaves behind."""
+    page = context.new_page()
+    recorder = Recorder(page)
+    visit(context, app, page)
+    page.evaluate(REFUSE, "NotAllowedError")
+    part(page, "sample").click()
+    expect(part(page, "say")).to_contain_text("This is a sample picture", timeout=chromium.SLOW)
+    expect(part(page, "badge")).to_have_text("Sample picture, not your camera")
+    wait_for_pictures(page, 3)
+    expect(part(page, "answer")).to_contain_text("%")
+    expect(part(page, "teach")).to_be_hidden()
+    first, second = (seen(page), page.wait_for_timeout(700), seen(page))[::2]
+    assert np.abs(first.astype(int) - second).mean() > 0.2, "it moves"
+    part(page, "finish").click()
+    expect(part(page, "finding")).to_contain_text("Last sitting, of the sample picture: ")
+    expect(part(page, "details")).to_contain_text("1 face. Share of the time in view: ")
+    expect(part(page, "start")).to_have_text("Start the camera")
+    part(page, "start").click()
+    expect(part(page, "invitation")).to_contain_text("The camera is not allowed here.")
+    expect(part(page, "badge")).to_be_hidden()
+    expect(page.get_by_text("Sittings of this visit")).to_have_count(0)
+    assert recorder.sent
+    assert recorder.pictures() == []
+
+
+@pytest.mark.browser
+@chromium.ort_is_here
+def test_a_sitting_is_summed_up_and_python_hears_only_its_probabilities(
+    context: BrowserContext, app: str, portrait: np.ndarray
+) -> None:
     page = visit(context, app)
     start(page)
     wait_for_pictures(page, 4)
@@ -103,7 +163,8 @@ def test_a_sitting_is_summed_up_and_python_hears_only_its_probabilities(context:
     with page.expect_download() as snapshot:
         part(page, "snapshot").click()
     picture = cv2.imread(str(snapshot.value.path()))
-    assert picture.shape == (480, 640, 3)
+    assert_mirrored(picture[..., ::-1], portrait)
+    assert_mirrored(seen(page), portrait)
     part(page, "pause").click()
     wait_for_pictures(page, 10)
     recorder = Recorder(page)
@@ -123,6 +184,13 @@ def test_a_sitting_is_summed_up_and_python_hears_only_its_probabilities(context:
     assert recorder.pictures() == []
 
 
+def table_of(page: Page) -> list[str]:
+    """Return the lines of the table that the summary offers."""
+    with page.expect_download() as table:
+        part(page, "csv").click()
+    return Path(table.value.path()).read_text(encoding="utf-8").splitlines()
+
+
 @pytest.mark.browser
 @chromium.ort_is_here
 def test_another_run_takes_over_while_the_camera_runs_and_what_no_browser_can_serve_is_greyed_out(
@@ -139,9 +207,120 @@ def test_another_run_takes_over_while_the_camera_runs_and_what_no_browser_can_se
     wait_for_pictures(page, 3)
     expect(part(page, "bars")).to_contain_text("even")
     assert "run=second" in page.url
+    part(page, "finding").click()
+    assert table_of(page)[0].endswith(",".join(f"smooth_{name}" for name in HEADS["consensus"]))
+    expect(page.get_by_text("Sittings of this visit")).to_be_visible()
     page.goto(f"{app}/?run=hog")
     expect(part(page, "invitation")).to_contain_text("hog cannot be served by a browser: its handcrafted features")
     expect(part(page, "start")).to_be_disabled()
+
+
+@pytest.mark.long
+@pytest.mark.browser
+@chromium.ort_is_here
+@pytest.mark.parametrize(
+    ("break_it", "sentence"),
+    [
+        ("video.srcObject.getTracks()[0].dispatchEvent(new Event('ended'))", "The camera is gone"),
+        ("Worker.prototype.postMessage = () => { throw new Error('lost'); }", "cannot run the network: lost"),
+    ],
+    ids=["camera unplugged", "network lost"],
+)
+def test_a_sitting_that_breaks_off_is_summed_up_as_well(
+    context: BrowserContext, app: str, break_it: str, sentence: str
+) -> None:
+    page = visit(context, app)
+    start(page)
+    wait_for_pictures(page, 5)
+    part(page, "video").evaluate(f"video => {{ {break_it}; }}")
+    expect(part(page, "invitation")).to_contain_text(sentence)
+    expect(part(page, "details")).to_contain_text("1 face. Share of the time in view: ")
+    assert len(table_of(page)) > 1
+    expect(page.get_by_text("Sittings of this visit")).to_be_visible()
+    if "Worker" in break_it:  # the server takes over; the sitting before stays
+        part(page, "agree").click()
+        wait_for_pictures(page, 2)
+        expect(part(page, "details")).to_be_hidden()
+        part(page, "finding").click()
+        expect(part(page, "details")).to_be_visible()
+
+
+@pytest.mark.long
+@pytest.mark.browser
+@chromium.ort_is_here
+def test_a_device_that_is_too_slow_is_offered_the_server_and_sends_nothing_before(
+    context: BrowserContext, app: str
+) -> None:
+    """Each of a picture's two answers comes 300 ms late, so there are fewer than two pictures a second."""
+    context.add_init_script("""
+      const post = Worker.prototype.postMessage;
+      Worker.prototype.postMessage = function (...given) { setTimeout(() => post.apply(this, given), 300); };
+    """)
+    page = context.new_page()
+    recorder = Recorder(page)
+    visit(context, app, page)
+    start(page)
+    expect(part(page, "question")).to_contain_text("This device reads only about 1 picture a second.")
+    expect(part(page, "question")).to_contain_text("May they be sent?")
+    wait_for_pictures(page, 2)
+    assert recorder.sent
+    assert recorder.pictures() == []
+    part(page, "decline").click()
+    expect(part(page, "question")).to_be_hidden()
+    wait_for_pictures(page, 6)
+    expect(part(page, "question")).to_be_hidden()
+    assert recorder.pictures() == []
+
+
+@pytest.mark.long
+@pytest.mark.browser
+@chromium.ort_is_here
+def test_live_goes_on_when_the_server_is_gone(context: BrowserContext, artifacts: Path, tmp_path: Path) -> None:
+    """Streamlit's dialog comes once, can be closed, and Live answers beneath it and after it."""
+    live_page.CONSOLE.expected = "ERR_CONNECTION_REFUSED|_stcore|server is not responding|WebSocket"
+    with contextlib.ExitStack() as server:
+        page = visit(context, server.enter_context(live_page.served(artifacts, tmp_path)))
+        start(page)
+        wait_for_pictures(page, 3)
+        server.close()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("Connection error")
+        wait_for_pictures(page, 3)
+        dialog.get_by_role("button", name="Close").click()
+        expect(dialog).to_have_count(0)
+        wait_for_pictures(page, 3)
+        page.wait_for_timeout(5000)
+        expect(dialog).to_have_count(0)
+        part(page, "finish").click()
+        expect(part(page, "details")).to_contain_text("1 face")
+        assert len(table_of(page)) > 1
+
+
+@pytest.mark.long
+@pytest.mark.browser
+@chromium.ort_is_here
+def test_a_load_tells_how_long_it_still_takes(context: BrowserContext, app: str) -> None:
+    """The runtime's 14 MB come in thirty parts, one each 200 ms."""
+    context.add_init_script("""
+      const get = fetch;
+      fetch = async (url, ...rest) => {
+        const answer = await get(url, ...rest);
+        if (!String(url).endsWith(".wasm")) return answer;
+        const data = new Uint8Array(await answer.arrayBuffer());
+        let at = 0;
+        const size = Math.ceil(data.length / 30);
+        const pull = (controller) => new Promise((done) => setTimeout(done, 200)).then(() => {
+          controller.enqueue(data.slice(at, (at += size)));
+          if (at >= data.length) controller.close();
+        });
+        return new Response(new ReadableStream({ pull }, { highWaterMark: 0 }));
+      };
+    """)
+    page = visit(context, app)
+    part(page, "sample").click()
+    expect(part(page, "eta")).to_have_text(re.compile(r"^about \d+ s left$"))
+    expect(page.locator('.live[data-state="running"]')).to_be_visible(timeout=chromium.SLOW)
+    expect(part(page, "eta")).to_have_text("")
 
 
 @pytest.mark.long
@@ -177,6 +356,7 @@ def test_without_our_copy_the_pinned_release_comes_from_the_cdn(context: Browser
 
     context.route("**/app/static/ort/*", lambda route: route.abort())
     context.route("https://cdn.jsdelivr.net/**", serve)
+    live_page.CONSOLE.expected = "ERR_FAILED"
     page = visit(context, app)
     start(page)
     wait_for_pictures(page, 2)
@@ -191,9 +371,10 @@ def test_the_server_helps_only_after_asking(context: BrowserContext, app: str, a
     context.route("**/app/static/ort/*", lambda route: route.abort())
     headers = {"Access-Control-Allow-Origin": "*"}
     context.route("https://cdn.jsdelivr.net/**", lambda route: route.fulfill(body="export {};", headers=headers))
+    live_page.CONSOLE.expected = "ERR_FAILED"
     page = context.new_page()
     recorder = Recorder(page)
-    page.goto(app)
+    visit(context, app, page)
     part(page, "start").click()
     expect(part(page, "question")).to_contain_text("May they be sent?", timeout=chromium.SLOW)
     expect(part(page, "invitation")).to_contain_text("could not be loaded, or was not the file it should be")
@@ -251,19 +432,70 @@ def test_a_camera_that_cannot_be_had_is_told_in_a_sentence(
         expect(part(page, "start")).to_have_text("Try again")
 
 
-@pytest.mark.long
 @pytest.mark.browser
 @chromium.ort_is_here
-@pytest.mark.parametrize(
-    ("error", "words"), [("NotReadableError", "camera is busy"), ("OddError", "did not start (OddError)")]
-)
-def test_a_busy_camera_is_told_in_a_sentence(context: BrowserContext, app: str, error: str, words: str) -> None:
+def test_what_a_camera_refuses_with_is_told_in_a_sentence(context: BrowserContext, app: str) -> None:
     page = visit(context, app)
-    page.evaluate(
-        "name => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name)); }", error
-    )
-    part(page, "start").click()
-    expect(part(page, "invitation")).to_contain_text(words)
+    for error, words in (
+        ("NotAllowedError", "The camera is not allowed here."),
+        ("NotReadableError", "The camera is busy: another program uses it."),
+        ("OddError", "The camera did not start (OddError)."),
+    ):
+        page.evaluate(REFUSE, error)
+        part(page, "start").click()
+        expect(part(page, "invitation")).to_contain_text(words)
+        expect(part(page, "start")).to_have_text("Try again")
+
+
+def node(module: str, script: str, given: Any = None) -> Any:
+    """Run a script with a module of the page as ``here`` and a value as ``given``; return what it prints as JSON."""
+    start = "const here = await import(process.argv[1]); const given = JSON.parse(process.argv[2]);"
+    command = ["node", "--input-type=module", "-e", start + script]
+    command += [(assets.HERE / module).as_uri(), json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+
+
+@needs_node
+def test_captions_can_be_read_on_every_colour() -> None:
+    known = [*COLOURS.values(), *FURTHER_COLOURS]
+    found = node("draw.mjs", "console.log(JSON.stringify(given.map(here.ink)))", known)
+    assert [colour for colour, ink in zip(known, found, strict=True) if contrast(colour, ink) < 4.5] == []
+
+
+@needs_node
+def test_what_is_left_of_a_load_follows_from_its_last_seconds() -> None:
+    """A tenth a second; then, after a stop, four hundredths a second; nothing before a second or once all is there."""
+    moments = [(0, 0), (0.5, 0.05), (1, 0.1), (2, 0.2), (9, 0.2), (12, 0.32), (12.1, 1)]
+    script = """
+      let now;
+      const pace = new here.Pace(() => now);
+      console.log(JSON.stringify(given.map(([time, share]) => { now = time; return pace.left(share); })));
+    """
+    assert node("record.mjs", script, moments) == [
+        "",
+        "",
+        "about 9 s left",
+        "about 8 s left",
+        "",
+        "about 17 s left",
+        "",
+    ]
+
+
+@needs_node
+def test_the_sample_picture_is_shown_without_leaving_its_edges() -> None:
+    script = "console.log(JSON.stringify(given.map(here.sampleView)))"
+    views = np.array(node("camera.mjs", script, [second / 10 for second in range(300)]))
+    left, top, width, height = views.T
+    assert np.stack([left, top]).min() >= 0
+    assert np.stack([left + width, top + height]).max() <= 1
+    assert width.max() - width.min() > 0.1
+    assert width / height == pytest.approx(640 / 480)
 
 
 def jpeg(picture: np.ndarray) -> str:

@@ -23,7 +23,7 @@ from fercore.browser import assets
 from fercore.respond import EXAMPLE
 from fercore.ui import live
 from fercore.ui.text import plain
-from live_page import Recorder, part, scene, start, wait_for_pictures
+from live_page import Recorder, part, quiet_console, scene, start, wait_for_pictures  # noqa: F401
 from made_run import made_run
 from scripted import write_clip
 from test_pages import assert_sound, texts, visit, warm  # noqa: F401

@@ -19,7 +19,7 @@ import chromium
 import live_page
 from fercore import Predictor, faces, personal
 from fercore.browser import assets
-from live_page import HEADS, Recorder, part, scene, start, visit, wait_for_pictures
+from live_page import HEADS, Recorder, part, quiet_console, scene, start, visit, wait_for_pictures  # noqa: F401
 from made_run import made_run
 
 LABELS = HEADS["consensus"]

@@ -33,6 +33,8 @@ MODULES = (
 """In the order in which they import each other; the last one's default export is the component."""
 
 CDN = "https://cdn.jsdelivr.net/npm/{package}@{version}/dist/{file}"
+SAMPLE = "portrait.jpg"
+"""The picture in ``static/`` that Live shows to those who have no camera, or none yet."""
 SERVED = "app/static"
 """Where Streamlit serves ``static/``, relative to the app's own address."""
 ANSWER = "fercore-live-answer"
@@ -120,6 +122,11 @@ def runtime(static: Path) -> dict[str, Any]:
             "bytes": pinned[key]["bytes"],
         }
     return found
+
+
+def sample(static: Path) -> str | None:
+    """Return the address of the sample portrait; None where it is missing."""
+    return f"{SERVED}/{SAMPLE}" if (static / SAMPLE).is_file() else None
 
 
 def publish(hashes: Mapping[Path, str], static: Path) -> dict[Path, dict[str, Any]]:

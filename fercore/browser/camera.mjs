@@ -1,4 +1,4 @@
-// The visitor's camera: asked for, opened, and its failures in plain sentences.
+// The visitor's camera, or a sample picture in its place: asked for, opened, and its failures in plain sentences.
 
 const PROBLEMS = {
   NotAllowedError: "The camera is not allowed here. Allow it in the browser's address bar, then try again.",
@@ -12,6 +12,9 @@ const INSECURE =
   "Browsers give the camera only to pages that come over HTTPS or from this very computer (localhost). Open this page so.";
 const FRAMED =
   "This page is shown inside another site, which does not pass the camera on. Open the app in a tab of its own.";
+
+const SAMPLE_SIZE = { width: 640, height: 480 };
+const TOUR = 14; // seconds after which the sample picture has been moved once around
 
 /** Why the camera cannot be had, as a sentence. */
 export class CameraError extends Error {}
@@ -30,6 +33,38 @@ export async function openCamera(deviceId) {
   } catch (error) {
     throw new CameraError(PROBLEMS[error.name] ?? `The camera did not start (${error.name}). Try again.`);
   }
+}
+
+/** A stream that shows a square picture, slowly moved and zoomed, as a camera would: {stream, mirrored}. Throws `CameraError`. */
+export async function openSample(url) {
+  const image = new Image();
+  image.src = url;
+  await image.decode().catch(() => {
+    throw new CameraError("The sample picture could not be loaded. Reload the page, then try again.");
+  });
+  const canvas = Object.assign(document.createElement("canvas"), SAMPLE_SIZE);
+  const context = canvas.getContext("2d");
+  const stream = canvas.captureStream(30);
+  const [track] = stream.getVideoTracks();
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const begun = performance.now();
+  const draw = () => {
+    if (track.readyState === "ended") return;
+    const [left, top, width, height] = sampleView(still ? 0 : (performance.now() - begun) / 1000);
+    const size = image.naturalWidth;
+    context.drawImage(image, left * size, top * size, width * size, height * size, 0, 0, canvas.width, canvas.height);
+    requestAnimationFrame(draw);
+  };
+  draw();
+  return { stream, mirrored: false };
+}
+
+/** The part of the sample picture that is shown after so many seconds, as shares of its side: left, top, width, height. */
+export function sampleView(seconds) {
+  const angle = (2 * Math.PI * seconds) / TOUR;
+  const width = 0.7 - 0.16 * (1 - Math.cos(angle)) / 2;
+  const height = (width * SAMPLE_SIZE.height) / SAMPLE_SIZE.width;
+  return [0.44 + 0.05 * Math.sin(angle) - width / 2, Math.max(0, 0.25 + 0.03 * Math.sin(2 * angle) - height / 2), width, height];
 }
 
 /** The cameras there are, as {id, name}; names are known only after one has been allowed. */

@@ -1,14 +1,14 @@
 // The component: camera in, faces and expressions out, drawn over the picture. A frame leaves the device only if its owner agrees.
 //
-// Python gives `data`: the run (assets.settings), all runs and where ONNX Runtime is. Python gets `run` and `head` (another was
+// Python gives `data`: the run (assets.settings), all runs, where ONNX Runtime is and the sample portrait. Python gets `run` and `head` (another was
 // chosen), `sitting` (the probabilities of a finished one), `lasting` if `data.marks` asks for it (the expression that lasts, and
 // since when) and, in server mode alone, `frame`, whose answer comes as an event.
 
 import { Engine } from "./engine.mjs";
 import { Lasting, Tracker } from "./track.mjs";
 import { FileError, openRun } from "./runtime.mjs";
-import { Recording } from "./record.mjs";
-import { CameraError, Grabber, listCameras, openCamera, Pictures } from "./camera.mjs";
+import { Pace, Recording } from "./record.mjs";
+import { CameraError, Grabber, listCameras, openCamera, openSample, Pictures } from "./camera.mjs";
 import { Panel } from "./panel.mjs";
 import { Teacher } from "./teach.mjs";
 
@@ -24,6 +24,7 @@ const HISTORY = 31; // seconds of the timeline that are kept
 const ANSWER = "fercore-live-answer"; // assets.ANSWER
 
 const INVITATION = "Your camera's picture is read here, in your browser. No frame of it leaves this device.";
+const SAMPLED = "This is a sample picture (Eileen Collins, photographed by NASA). No camera is on.";
 const QUESTION =
   "The app's server can do it instead: small pictures of your camera would be sent there, read in its memory and forgotten at " +
   "once. May they be sent?";
@@ -42,11 +43,13 @@ class Live {
   constructor(root) {
     this.root = root;
     this.place = "browser";
+    this.source = "camera"; // or "sample"
     this.turn = 0; // counts starts and stops, so that what belongs to an old one falls silent
     this.grabber = new Grabber();
     this.lasting = new Lasting();
     this.panel = new Panel(root, {
-      start: () => this.start(),
+      start: () => this.start("", "camera"),
+      sample: () => this.start(SAMPLED, "sample"),
       pause: () => (this.state === "paused" ? this.resume() : this.pause("Paused.")),
       snapshot: () => this.snapshot(),
       finish: () => this.finish(),
@@ -55,7 +58,7 @@ class Live {
       decline: () => this.decline(),
       run: (name) => this.send("run", name),
       head: (name) => this.send("head", name),
-      camera: () => this.start(),
+      camera: () => this.start("", "camera"),
       follow: (id) => this.follow(id),
     });
     this.teacher = new Teacher(root, {
@@ -79,6 +82,7 @@ class Live {
     this.marks = data.marks;
     this.declined ||= Boolean(data.serverless); // a site without a server never offers one
     this.files = { code: absolute(data.runtime.code), wasm: absolute(data.runtime.wasm) };
+    this.sample = data.sample && new URL(data.sample, appAddress()).href;
     const mark = JSON.stringify([data.run, data.runs, data.refusal]);
     if (mark !== this.mark) this.changeRun(data);
     else this.draw();
@@ -102,9 +106,15 @@ class Live {
     if (news) this.send("lasting", news, this.set);
   }
 
+  /** Whether the sample picture is shown in the camera's place. */
+  get sampled() {
+    return this.source === "sample";
+  }
+
   show(state, sentence = "", options = {}) {
     this.state = state;
-    this.panel.show(state, sentence, { place: this.place, ready: Boolean(this.run), ...options });
+    const { place, sampled } = this;
+    this.panel.show(state, sentence, { place, sampled, ready: Boolean(this.run), sample: Boolean(this.sample), ...options });
     this.teacher.show(state);
   }
 
@@ -129,15 +139,16 @@ class Live {
     } else if (this.state === "idle") {
       this.show("idle", INVITATION);
     }
-    if (this.state === "idle") this.panel.drawBlank(run);
+    if (!busy || !run) this.panel.drawBlank(run);
   }
 
-  async start(greeting = "") {
+  async start(greeting = "", source = this.source) {
     this.stop();
     const turn = ++this.turn;
-    this.show("loading", "Waiting for the camera …");
+    this.source = source;
+    this.show("loading", this.sampled ? "Fetching the sample picture …" : "Waiting for the camera …");
     try {
-      const { stream, mirrored } = await openCamera(this.panel.part.camera.value);
+      const { stream, mirrored } = await (this.sampled ? openSample(this.sample) : openCamera(this.panel.part.camera.value));
       if (turn !== this.turn) return stream.getTracks().forEach((track) => track.stop());
       await this.watch(stream, mirrored);
       if (turn === this.turn && this.place === "browser") await this.load(turn);
@@ -149,6 +160,7 @@ class Live {
   }
 
   failed(error) {
+    this.closeSitting();
     this.stop();
     if (error instanceof CameraError) return this.show("idle", error.message, { problem: true });
     const why =
@@ -164,18 +176,21 @@ class Live {
     this.stream = stream;
     const [track] = stream.getVideoTracks();
     track.addEventListener("ended", () => this.lost(stream));
-    track.addEventListener("mute", () => this.say("The camera gives no picture at present: another program may use it."));
+    if (!this.sampled) {
+      track.addEventListener("mute", () => this.say("The camera gives no picture at present: another program may use it."));
+    }
     await this.panel.play(stream, mirrored);
-    this.panel.listCameras(await listCameras(), track.getSettings?.().deviceId);
+    this.panel.listCameras(this.sampled ? [] : await listCameras(), track.getSettings?.().deviceId);
   }
 
   async load(turn) {
     if (this.engine) return;
-    const { progress } = this.panel.part;
-    progress.value = 0;
     this.show("loading", "Loading the network; the next time it is here already …");
+    this.panel.showProgress(0, "");
     const { run } = this;
-    const { detector, networks, features } = await openRun(run, this.files, (share) => (progress.value = share));
+    const pace = new Pace();
+    const report = (share) => turn === this.turn && this.panel.showProgress(share, pace.left(share));
+    const { detector, networks, features } = await openRun(run, this.files, report);
     if (turn !== this.turn) return;
     this.engine = new Engine(run, detector, networks);
     this.features = features;
@@ -184,7 +199,7 @@ class Live {
   /** Begin a sitting. */
   begin(greeting) {
     this.tracker = new Tracker(this.run.threshold);
-    this.recording = new Recording(this.run);
+    this.recording = new Recording(this.run, { sample: this.sampled });
     this.history = new Map();
     this.tracks = [];
     this.answers = [];
@@ -193,7 +208,8 @@ class Live {
     this.followed = undefined;
     this.ticked = performance.now();
     this.pictures = new Pictures(this.video);
-    this.teacher.open(this.run, { features: this.place === "browser" && this.features, place: this.place });
+    const { place, sampled } = this;
+    this.teacher.open(this.run, { features: place === "browser" && this.features, place, sample: sampled });
     this.show("running");
     this.say(greeting);
     this.loop(this.turn);
@@ -309,7 +325,7 @@ class Live {
 
   /** Offer the server where this device turns out too slow. */
   judge() {
-    if (this.judged || this.declined || this.place === "server" || this.clock < TRIAL) return;
+    if (this.judged || this.declined || this.sampled || this.place === "server" || this.clock < TRIAL) return;
     this.judged = true;
     if (this.rate >= SLOW) return;
     const rate = Math.max(1, Math.floor(this.rate));
@@ -371,18 +387,22 @@ class Live {
   }
 
   finish() {
-    const { recording } = this;
-    this.closeSitting();
+    const summed = this.closeSitting();
     this.stop();
-    this.show("finished", "The camera is off.");
-    this.panel.showSummary(recording);
+    const end = this.sampled ? "That was the sample picture. Start the camera to see your own face." : "The camera is off.";
+    this.show("finished", summed ? end : `${end} No face was in view, so there is nothing to sum up.`);
+    this.panel.drawBlank(this.run);
+    if (summed) this.panel.scrollToSummary();
   }
 
-  /** End a sitting: tell Python its probabilities, as means and shares. */
+  /** End a sitting: show its summary, and tell Python the probabilities as means and shares, unless they are the sample
+   * picture's. Returns whether there was anything to sum up. */
   closeSitting() {
     const { recording } = this;
     this.recording = undefined;
-    if (!recording?.rows.length) return;
+    if (!recording?.rows.length) return false;
+    this.panel.showSummary(recording);
+    if (recording.sample) return true;
     const { share, mean } = recording.summary();
     const round = (values) => values.map((value) => Number(value.toFixed(4)));
     this.send("sitting", {
@@ -393,6 +413,7 @@ class Live {
       share: round(share),
       mean: round(mean),
     });
+    return true;
   }
 
   /** Let the camera go. */

@@ -5,16 +5,17 @@ import { drawBars, drawChart, drawMarks, drawTimeline, told } from "./draw.mjs";
 
 const IN_BROWSER = "Everything stays on this device";
 const ON_SERVER = "Small pictures go to this app's server";
+const START = "Start the camera";
 const STARTS = { finished: "Start again", problem: "Try again" };
 
 export class Panel {
-  /** `actions` are called by name: start, pause, snapshot, finish, agree, decline, withdraw, run, head, camera, follow. */
+  /** `actions` are called by name: start, sample, pause, snapshot, finish, agree, decline, withdraw, run, head, camera, follow. */
   constructor(root, actions) {
     this.root = root;
     this.part = {};
     for (const element of root.querySelectorAll("[data-id]")) this.part[element.dataset.id] = element;
     const { part } = this;
-    for (const name of ["start", "pause", "snapshot", "finish", "agree", "decline", "withdraw"]) {
+    for (const name of ["start", "sample", "pause", "snapshot", "finish", "agree", "decline", "withdraw"]) {
       part[name].addEventListener("click", () => actions[name]());
     }
     for (const name of ["run", "head", "camera"]) {
@@ -25,8 +26,9 @@ export class Panel {
     this.tracks = [];
   }
 
-  /** Show a state and a sentence; while there is no picture, the sentence stands in its place. */
-  show(state, sentence, { place, problem = false, ready = true }) {
+  /** Show a state and a sentence; while there is no picture, the sentence stands in its place. `sample` says whether there is a
+   * sample picture, `sampled` whether it is shown in the camera's place. */
+  show(state, sentence, { place, problem = false, ready = true, sample = false, sampled = false }) {
     const { part, root } = this;
     const busy = state === "running" || state === "paused";
     root.dataset.state = state;
@@ -37,12 +39,16 @@ export class Panel {
     part.curtain.hidden = busy;
     part.invitation.textContent = busy ? "" : sentence;
     part.progress.hidden = state !== "loading";
+    part.eta.textContent = "";
     part.start.hidden = state === "loading";
-    part.start.disabled = !ready;
-    part.start.textContent = STARTS[problem ? "problem" : state] ?? "Start the camera";
+    part.sample.hidden = state === "loading" || !sample;
+    part.start.disabled = part.sample.disabled = !ready;
+    part.start.textContent = sampled ? START : (STARTS[problem ? "problem" : state] ?? START);
+    part.badge.hidden = !sampled;
+    part.video.ariaLabel = sampled ? "The sample picture" : "Your camera";
     part.rate.hidden = state !== "running";
     part.line.hidden = !busy;
-    part.summary.hidden = state !== "finished";
+    part.summary.open = state === "idle" || state === "finished";
     part.pause.textContent = state === "paused" ? "Go on" : "Pause";
     for (const name of ["pause", "snapshot", "finish"]) part[name].disabled = !busy;
     if (!busy) {
@@ -179,11 +185,15 @@ export class Panel {
     }, "image/png");
   }
 
-  /** Show what a sitting amounts to, with its downloads. */
+  /** Show how far a load is, and how long it still takes. */
+  showProgress(share, left) {
+    this.part.progress.value = share;
+    if (this.part.eta.textContent !== left) this.part.eta.textContent = left;
+  }
+
+  /** Show what a sitting with rows amounts to, with its downloads; it stays until the next one has ended. */
   showSummary(recording) {
     const { part } = this;
-    this.drawBlank(recording.run);
-    const some = recording.rows.length > 0;
     const { share } = recording.summary();
     const shares = recording.run.labels
       .map((label, i) => [label, share[i]])
@@ -192,18 +202,21 @@ export class Panel {
       .map(([label, value]) => `${label} ${percent(value)}`);
     const corrected = recording.corrected ? " Answers were corrected for the face that was taught." : "";
     const faces = recording.faces === 1 ? "1 face" : `${recording.faces} faces`;
-    part.details.textContent = some
-      ? `${spoken(recording.seconds)}, ${faces}. Share of the time in view: ${shares.join(", ") || "none lasted"}.${corrected}`
-      : "No face was in view. Start again with yours in the picture.";
-    for (const name of ["chart", "csv", "png"]) part[name].hidden = !some;
-    if (!some) return;
+    const length = `${spoken(recording.seconds)}, ${faces}`;
+    part.details.textContent = `${length}. Share of the time in view: ${shares.join(", ") || "none lasted"}.${corrected}`;
+    part.finding.textContent = `Last sitting${recording.sample ? ", of the sample picture" : ""}: ${finding(recording)}`;
+    part.summary.hidden = false;
     part.chart.src = part.png.href = drawChart(recording, finding(recording), this.font).toDataURL("image/png");
     part.chart.alt = `${finding(recording)}. A chart of the smoothed probabilities over the sitting.`;
     part.png.download = "expressions.png";
     URL.revokeObjectURL(part.csv.href);
     part.csv.href = URL.createObjectURL(new Blob([recording.csv()], { type: "text/csv" }));
     part.csv.download = "expressions.csv";
-    part.chart.decode().then(() => part.summary.scrollIntoView({ block: "nearest", behavior: "smooth" }), () => {});
+  }
+
+  scrollToSummary() {
+    const { chart, summary } = this.part;
+    chart.decode().then(() => summary.scrollIntoView({ block: "nearest", behavior: "smooth" }), () => {});
   }
 
   get font() {

@@ -3,11 +3,14 @@
 // The table has the columns of `python -m fercore`'s timelines (timeline.py), so that both can be read by the same tools.
 
 const STEP = 0.2; // seconds between two rows of a face
+const PACE = 5; // seconds over which the pace of a load is measured
 const MOST = 100_000; // rows; five hours of one face
 
 export class Recording {
-  constructor(run) {
+  /** `sample`: of a sample picture, so nobody's own. */
+  constructor(run, { sample = false } = {}) {
     this.run = run;
+    this.sample = sample;
     this.rows = [];
     this.seconds = 0;
     this.last = new Map();
@@ -80,6 +83,23 @@ function quote(cell) {
 export function spoken(seconds) {
   const whole = Math.round(seconds);
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
+/** Tells how long a load still takes, from the pace of its last seconds. */
+export class Pace {
+  constructor(clock = () => performance.now() / 1000) {
+    this.clock = clock;
+    this.points = [];
+  }
+
+  /** Take in the share that is done; return what is left in words, nothing while that cannot be told. */
+  left(share) {
+    const now = this.clock();
+    this.points = [...this.points, { now, share }].filter((point) => point.now >= now - PACE);
+    const [first] = this.points;
+    if (now - first.now < 1 || share <= first.share || share >= 1) return "";
+    return `about ${spoken(Math.ceil(((now - first.now) * (1 - share)) / (share - first.share)))} left`;
+  }
 }
 
 export const percent = (share) => `${Math.round(100 * share)}%`;

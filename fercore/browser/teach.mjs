@@ -41,12 +41,14 @@ export class Teacher {
     part.lessonLabels.addEventListener("change", () => this.showChoice());
   }
 
-  /** A sitting begins with a run; what was taught to another one is forgotten. `features`: whether its networks give some. */
-  open(run, { features, place }) {
+  /** A sitting begins with a run; what was taught to another one is forgotten. `features`: whether its networks give some;
+   * `sample`: of a sample picture, which nobody teaches and nothing is corrected for. */
+  open(run, { features, place, sample = false }) {
     const mark = JSON.stringify([run.name, run.head, run.labels, run.networks.map(({ file }) => file.integrity)]);
     const { part } = this;
     this.run = run;
     this.features = features;
+    this.sample = sample;
     this.resting = run.labels.findIndex((label) => label.toLowerCase() === RESTING_LABEL);
     this.lesson = undefined;
     if (mark !== this.mark) {
@@ -79,13 +81,13 @@ export class Teacher {
   /** The probabilities to take for a face: corrected, where something was taught that fits its features. */
   answer({ features, probabilities }) {
     const { own } = this.taught ?? {};
-    const fits = own && this.used && [0, features?.length].includes(own.weights.length);
+    const fits = own && this.used && !this.sample && [0, features?.length].includes(own.weights.length);
     return fits ? correct(own, features, probabilities) : probabilities;
   }
 
   /** Whether answers are corrected now. */
   get correcting() {
-    return Boolean(this.taught && this.used && (this.features || !this.taught.own.weights.length));
+    return Boolean(this.taught && this.used && !this.sample && (this.features || !this.taught.own.weights.length));
   }
 
   /** A moment of the sitting: the followed face as the network sees it, or undefined. */
@@ -153,7 +155,7 @@ export class Teacher {
     const { part, taught } = this;
     this.state = state;
     const busy = state === "running" || state === "paused";
-    part.teach.hidden = !(busy || (state === "finished" && taught));
+    part.teach.hidden = busy ? this.sample : !(state === "finished" && taught);
     part.lessonChoice.hidden = !busy || Boolean(this.lesson);
     part.coach.hidden = !this.lesson;
     part.taught.hidden = !taught || Boolean(this.lesson);

@@ -83,7 +83,8 @@ def settings(runs: Sequence[Run], target: Path) -> dict[str, Any]:
         bundle.copy(file, copied := file.with_suffix(".copy"))
         copied.replace(file)
     turning = {"sure": faces.SURE, "surer": faces.SURER, "side": faces.TURN_SIDE}
-    return _relative({"runs": known, "runtime": assets.runtime(target), "turning": turning})
+    found = {"runs": known, "runtime": assets.runtime(target), "sample": assets.sample(target), "turning": turning}
+    return _relative(found)
 
 
 def frame(page: str, title: str, main: str, scripts: str, data: dict[str, Any] | None = None) -> str:

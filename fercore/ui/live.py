@@ -71,6 +71,7 @@ def camera(run: Run, *, marks: Sequence[float] = (), respond: Respond | None = N
         "heads": list(run.heads),
         "runs": [{"name": other.name, "refusal": assets.refusal(other)} for other in known],
         "runtime": assets.runtime(STATIC),
+        "sample": assets.sample(STATIC),
     }
     if respond:
         data["marks"] = list(marks)

@@ -3,7 +3,7 @@
 import mount from "./fercore.mjs";
 import { chosen, keep, settings } from "./site.mjs";
 
-const { runs, runtime } = settings();
+const { runs, runtime, sample } = settings();
 const parentElement = document.getElementById("live");
 
 function show() {
@@ -15,6 +15,7 @@ function show() {
     heads: Object.keys(run?.heads ?? {}),
     runs: runs.map(({ name, refusal }) => ({ name, refusal })),
     runtime,
+    sample,
     serverless: true,
   };
   mount({ parentElement, data, setTriggerValue });

@@ -1,6 +1,6 @@
 // Photos, read and classified in the browser by the engine of the Live page. Nothing in here sends anything.
 
-import { drawBars, drawMarks, Engine, FileError, openRun, percent } from "./fercore.mjs";
+import { drawBars, drawMarks, Engine, FileError, openRun, Pace, percent } from "./fercore.mjs";
 import { look } from "./look.mjs";
 import { chosen, fill, keep, save, settings } from "./site.mjs";
 
@@ -28,7 +28,13 @@ function load() {
   const files = [runtime.code, runtime.wasm, run.detector.file, ...run.networks.map(({ file }) => file)];
   const size = Math.round(files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6);
   say(`Loading the network (${size} MB); the next time it is here already …`);
-  const mine = openRun(run, runtime, (share) => (part.progress.value = share)).then(
+  const pace = new Pace();
+  const report = (share) => {
+    if (mine !== engine) return;
+    part.progress.value = share;
+    part.eta.textContent = pace.left(share);
+  };
+  const mine = openRun(run, runtime, report).then(
     ({ detector, networks }) => {
       if (mine !== engine) return undefined;
       ready(run);
@@ -47,6 +53,7 @@ function load() {
 
 function ready(run) {
   part.progress.hidden = true;
+  part.eta.textContent = "";
   document.body.dataset.state = "ready";
   say(`${run.name} is ready and knows ${run.labels.join(", ")}.`);
   part.doubt.textContent =
@@ -59,6 +66,7 @@ function say(sentence, problem = false) {
   part.status.toggleAttribute("data-problem", problem);
   if (problem) {
     part.progress.hidden = true;
+    part.eta.textContent = "";
     document.body.dataset.state = "problem";
   }
 }
