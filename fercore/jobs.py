@@ -44,7 +44,7 @@ STARTS_WITHIN = 120.0
 """Seconds that a job's process may take to begin on a crowded machine."""
 BEAT = 0.5
 """Seconds between two writings of the progress."""
-PACKAGES = ("keras", "tensorflow", "onnx", "tf2onnx")
+PACKAGES = ("keras", "tensorflow", "onnx", "tf2onnx", "pandas", "pyarrow")
 _PRIVATE, _LOG, _CANCEL = "private", "log.txt", "cancel"
 _REQUEST, _PROGRESS, _RESULT, _WATCHED, _OUTCOME = (
     f"{name}.json" for name in ("request", "progress", "result", "watched", "outcome")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import json
 import sys
 from collections import Counter
@@ -26,8 +25,6 @@ DATA = click.option(
     type=click.Path(path_type=Path),
     help="Data folder, or the dataset's own. Default: $FER_DATA, else ./data.",
 )
-NEEDED = ("keras", "tensorflow", "onnx", "tf2onnx", "pandas", "pyarrow")
-"""What no training comes to its end without."""
 PROBLEMS = 20
 """Lines and pictures of a dataset that a training names; it counts the others."""
 HEAD = click.option("--head", help="Which label source's answer to give. Default: the run's own choice.")
@@ -86,8 +83,9 @@ def recipe_from(
 
 def need_training() -> None:
     """Say which packages training needs, where they are not installed."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    from .. import jobs
+
+    if missing := jobs.missing():
         raise FerError(f"train: {', '.join(missing)} not installed; they come with pip install '.[train]'")
 
 
