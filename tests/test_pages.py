@@ -344,6 +344,17 @@ def test_evaluation_shows_scores_with_intervals_and_help() -> None:
     assert found["Macro F1"].delta == f"{100 * expected['low']:.1f} to {100 * expected['high']:.1f}%"
     assert "harmonic mean" in found["Macro F1"].proto.help
     assert "calibration error" in found["ECE"].proto.help
+    measured = runs.Run.load("several").metrics("expw")
+    loss = measured["log_loss"]
+    assert found["Log loss"].value == f"{loss['value']:.2f}", "no percent: it is no share"
+    assert found["Log loss"].delta == f"{loss['low']:.2f} to {loss['high']:.2f}"
+    (table,) = [each.value for each in app.dataframe if "Recall" in each.value]
+    rows = table.set_index("Class")
+    assert list(rows.index)[-2:] == ["mean of the classes", "mean weighted by faces"]
+    for kind, name in (("macro", "mean of the classes"), ("weighted", "mean weighted by faces")):
+        for score, title in (("recall", "Recall"), ("precision", "Precision"), ("f1", "F1")):
+            assert rows.loc[name, title].startswith(f"{100 * measured[f'{kind}_{score}']['value']:.1f}% (")
+    assert set(rows["Test faces"][-2:]) == {measured["faces"]}
     assert found["Whole release"].value == "64.0%"
     assert "Whole release" not in {metric.label for metric in visit("evaluation", run="several").metric}
 

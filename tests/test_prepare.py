@@ -46,6 +46,22 @@ def test_every_face_of_a_clean_folder_is_ready(root):
         np.testing.assert_array_equal(part.crops.pixels[part.rows[row]], picture[:, :, 0])
 
 
+def test_what_cannot_be_used_is_told_before_anything_is_refused(root):
+    """First what the reader met, then what shows when a picture is opened."""
+    (root / "zen" / "broken.png").write_bytes(b"no picture at all")
+    (root / "stray.png").write_bytes((root / "zen" / "000.png").read_bytes())
+    seen: list[Dataset] = []
+    part = prepare("folder", root, recipe(), seen=seen.append)
+    assert [problem.kind for problem in seen[0].problems] == ["no class", "unreadable image"]
+    assert seen[0].problems[1].where == "zen/broken.png"
+    assert len(seen[0]) == len(part.dataset) == 60
+    for file in (root / "anger").iterdir():
+        file.write_bytes(b"no picture at all")
+    with pytest.raises(DataError, match="has no face of class angry"):
+        prepare("folder", root, recipe(), seen=seen.append)
+    assert seen[1].problem_counts() == {"no class": 1, "unreadable image": 21}
+
+
 def test_splits_become_faces_with_one_target_each(root):
     parts = prepare_all(recipe(class_weight=1.0), root)
     joined = {name: split_faces(parts, name, recipe(class_weight=1.0)) for name in datasets.SPLITS}

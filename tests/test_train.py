@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest
 
 from fercore import runs
 from fercore.cli import main
@@ -32,6 +37,7 @@ from fercore.training import export as export_module  # noqa: E402
 from fercore.training import prepare as prepare_module  # noqa: E402
 from fercore.training import train as train_module  # noqa: E402
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--set", 'options={"filters": [4, 8], "units": [16, 16]}', "--set", "learning_rate=0.003"]
 
 
@@ -103,6 +109,8 @@ def run(data, tmp_path_factory) -> Run:
     assert f"written: {out.resolve()}" in result.stdout
     assert "folder: accuracy " in result.stdout
     assert "epoch 4/4  loss " in result.stderr
+    (told,) = [line for line in result.stderr.splitlines() if "left out" in line]
+    assert told.startswith("folder: left out: zen/broken.png: unreadable image: ")
     return Run.load(out)
 
 
@@ -352,6 +360,77 @@ def test_photos_with_labelled_boxes(tmp_path, portrait):
     assert len(made_run.predictions()) == sum(made_run.dataset_info()["expw"]["counts"]["test"].values())
 
 
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "fercore", "train", *map(str, arguments)]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+def test_a_killed_process_goes_on_and_its_run_opens_in_the_app(tmp_path, portrait, monkeypatch):
+    """The real command on photos like ExpW's: ``kill -9`` after the first checkpoint, ``--resume``, the Training page."""
+    root = expw_like(tmp_path / "expw", portrait)
+    with (root / "label.lst").open("a") as lines:
+        lines.write("p1.png 0\n")
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(ROOT / "artifacts" / "detector", artifacts / "detector")
+    options = ["--model", "report-cnn", "--dataset", "expw", "--data", root, "--epochs", 8, "--set", "batch_size=4"]
+    options += ["--set", "keep_duplicates=true", "--set", "patience=0", "--set", "augment=light"]
+    surroundings = {**os.environ, "FER_ARTIFACTS": str(artifacts)}
+    checkpoint = artifacts / ".mine.training" / "checkpoint.npz"
+
+    with subprocess.Popen(
+        command(*options, "--out", artifacts / "mine"), cwd=ROOT, env=surroundings, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not checkpoint.is_file():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.kill()
+        told = process.stderr.read()
+    assert process.returncode == -signal.SIGKILL
+    assert f"expw: left out: {root / 'label.lst'}:29: malformed: 2 fields, 8 expected\n" in told
+    assert not (artifacts / "mine").exists()
+    with np.load(checkpoint) as arrays:
+        done = len(json.loads(arrays["facts"].tobytes())["history"])
+    assert 1 <= done < 8
+
+    resumed, whole = (
+        subprocess.run(
+            command(*options, "--out", artifacts / name, "--resume"),
+            cwd=ROOT,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for name in ("mine", "undisturbed")
+    )
+    assert resumed.returncode == whole.returncode == 0, resumed.stderr[-2000:] + whole.stderr[-2000:]
+    assert f"epoch {done}/8" not in resumed.stderr
+    assert f"epoch {done + 1}/8" in resumed.stderr
+    one, other = (Run.load(artifacts / name).history().drop(columns="seconds") for name in ("mine", "undisturbed"))
+    assert one["epoch"].tolist() == list(range(1, 9))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+    assert sorted(path.name for path in artifacts.iterdir()) == ["detector", "mine", "undisturbed"]
+
+    monkeypatch.setenv("FER_ARTIFACTS", str(artifacts))
+    monkeypatch.setenv("FER_DATA", str(tmp_path / "nothing"))
+    begin = PagesManager.__init__
+
+    def remember(self, *given, **options):
+        PagesManager.uses_pages_directory = False  # as on a server, where st.navigation has run once
+        begin(self, *given, **options)
+
+    monkeypatch.setattr(PagesManager, "__init__", remember)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).switch_page("pages/training.py")
+    app.query_params["run"] = "mine"
+    app.run()
+    assert not app.exception
+    assert app.title[0].value == "Training"
+    facts = {metric.label: metric.value for metric in app.metric}
+    assert facts["Parameters"] == "2.51 M"  # the report's CNN, to the last parameter
+    assert facts["Best epoch"] == str(Run.load(artifacts / "mine").info["validation"]["epoch"])
+
+
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
 @pytest.mark.parametrize("model", sorted(models.MODELS))
 @pytest.mark.long
@@ -500,12 +579,12 @@ def test_a_missing_class_is_refused(tmp_path):
     assert "dataset 'folder' has no face of class sad" in line
 
 
-def test_missing_packages_are_named(data, tmp_path, monkeypatch):
-    from fercore.commands import shared
-
-    monkeypatch.setattr(shared.importlib.util, "find_spec", lambda name: None if name == "tf2onnx" else object())
+@pytest.mark.parametrize("package", ["tf2onnx", "pandas", "pyarrow"])
+def test_missing_packages_are_named(data, tmp_path, monkeypatch, package):
+    """Before the training, though some are needed only at its end."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else object())
     line = refused("--model", "report-cnn", "--dataset", "folder", "--data", data, "--out", tmp_path / "x")
-    assert line == "train: tf2onnx not installed; they come with pip install '.[train]'"
+    assert line == f"train: {package} not installed; they come with pip install '.[train]'"
 
 
 def test_models_are_listed():
