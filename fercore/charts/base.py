@@ -91,7 +91,7 @@ def percent_axis(field: str, title: str) -> alt.X:
     return alt.X(f"{field}:Q", title=title, scale=alt.Scale(domain=[0, 100]), axis=alt.Axis(tickCount=5))
 
 
-def name_axis(limit: int = 130) -> alt.Axis:
+def name_axis(limit: int = 160) -> alt.Axis:
     """Return an axis that shows every name, without lines."""
     return alt.Axis(labelLimit=limit, labelOverlap=False, domain=False, ticks=False)
 

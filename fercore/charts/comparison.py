@@ -106,7 +106,7 @@ def _cells(data: pd.DataFrame) -> alt.LayerChart:
     axis = {"labelOverlap": False, "domain": False, "ticks": False, "labelPadding": 6}
     encoded = alt.Chart(data).encode(
         x=alt.X("class:N", title=None, sort=None, axis=alt.Axis(orient="top", labelLimit=90, **turned, **axis)),
-        y=alt.Y("run:N", title=None, sort=None, axis=alt.Axis(labelLimit=110, **axis)),
+        y=alt.Y("run:N", title=None, sort=None, axis=alt.Axis(labelLimit=160, **axis)),
     )
     cells = encoded.mark_rect(cornerRadius=3, stroke=MUTED, strokeOpacity=0.25).encode(
         color=alt.Color("way:N", scale=alt.Scale(domain=["gain", "loss"], range=[ACCENT, "#D55E00"]), legend=None),
