@@ -2,7 +2,7 @@
 
 A photo that cannot be read gives an answer that says why, and the others go on. With processes that holds even for one that
 takes its process down or keeps it busy for more than a minute: another process takes over. ``cluster`` does the same on many
-machines.
+machines, where each of its actors keeps such a process (``Guarded``).
 
 Processes are started afresh (``spawn``), as Windows and macOS need: a script that calls ``answers`` with ``workers`` above 1
 does so below ``if __name__ == "__main__":``.
@@ -170,6 +170,57 @@ class _Worker:
         return self.process.exitcode
 
 
+class Guarded:
+    """One process that answers photos in turn, replaced where a photo ends it or keeps it busy for too long."""
+
+    def __init__(self, setup: Setup, patience: float = PATIENCE) -> None:
+        """Start it.
+
+        Raises:
+            FerError: the run or the detector cannot be loaded.
+        """
+        self.setup, self.patience = setup, patience
+        self._worker = self._started()
+
+    def answer(self, photo: str) -> Answer:
+        """Answer one photo; what goes wrong with it, or with the process that reads it, becomes the answer's error."""
+        self._worker.give(0, photo)
+        late = not wait([self._worker.connection], timeout=self.patience)
+        try:
+            if late:
+                raise EOFError
+            return self._worker.receive()
+        except EOFError:
+            code = self._worker.end()
+            self._worker = self._started()
+            return _lost(photo, code, self.patience if late else None)
+
+    def close(self) -> None:
+        """End the process."""
+        self._worker.end()
+
+    def _started(self) -> _Worker:
+        worker = _Worker(self.setup)
+        try:
+            refusal = worker.receive()
+        except EOFError:
+            refusal = _refusal(self.setup, worker.end())
+        if refusal:
+            worker.end()
+            raise RunError(refusal)
+        return worker
+
+
+def _refusal(setup: Setup, code: int | None) -> str:
+    return f"{setup.run}: a process ended while it loaded the run (code {code})"
+
+
+def _lost(photo: str, code: int | None, patience: float | None) -> Answer:
+    """Return the answer of a photo that ended its process, or kept it busy for longer than ``patience`` seconds."""
+    what = f"ends the process that reads it ({code})" if patience is None else f"takes more than {patience:.0f} s"
+    return Answer(photo, error=f"{photo}: {what}; save it again")
+
+
 def _shared(setup: Setup, photos: Sequence[str], count: int) -> Iterator[Answer]:
     """Share photos between processes; the answers come in the photos' order."""
     workers: list[_Worker] = []
@@ -200,13 +251,10 @@ def _shared(setup: Setup, photos: Sequence[str], count: int) -> Iterator[Answer]
                 except EOFError:
                     code = worker.end()
                     if not worker.ready:
-                        raise RunError(f"{setup.run}: a process ended while it loaded the run (code {code})") from None
+                        raise RunError(_refusal(setup, code)) from None
                     if worker.waiting:
                         number = worker.waiting.popleft()
-                        what = (
-                            f"takes more than {PATIENCE:.0f} s" if late else f"ends the process that reads it ({code})"
-                        )
-                        found[number] = Answer(photos[number], error=f"{photos[number]}: {what}; save it again")
+                        found[number] = _lost(photos[number], code, PATIENCE if late else None)
                     todo.extendleft(reversed(worker.waiting))
                     workers[place] = _Worker(setup)
             while turn in found:

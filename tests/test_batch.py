@@ -96,6 +96,24 @@ def test_a_photo_that_ends_or_blocks_its_process_costs_one_line(monkeypatch: pyt
     assert all(answer.faces == (face(answer.image),) for answer in found if not answer.error)
 
 
+def test_a_guarded_process_is_replaced_when_a_photo_ends_or_blocks_it() -> None:
+    guarded = batch.Guarded(BrittleSetup(), patience=10.0)
+    try:
+        assert guarded.answer("fine").faces == (face("fine"),)
+        assert guarded.answer("kill").error == "kill: ends the process that reads it (7); save it again"
+        assert guarded.answer("fine again").faces == (face("fine again"),)
+        guarded.patience = 0.5
+        assert guarded.answer("hang").error == "hang: takes more than 0 s; save it again"
+        guarded.patience = 60.0
+        assert guarded.answer("torn").error == "torn: torn"
+    finally:
+        guarded.close()
+    with pytest.raises(RunError, match=r"^refused: no such run$"):
+        batch.Guarded(BrittleSetup("refused"))
+    with pytest.raises(RunError, match=r"^killer: a process ended while it loaded the run \(code 9\)$"):
+        batch.Guarded(BrittleSetup("killer"))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_defect_of_ours_costs_one_photo(workers: int) -> None:
     first, second = batch.answers(BrittleSetup(), ["bug", "fine"], workers=workers)
