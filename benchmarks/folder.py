@@ -52,6 +52,8 @@ def main() -> None:
                 shutil.copy(ROOT / "static" / "portrait.jpg", f"{place}/{number}.jpg")
                 for number in range(options.limit)
             ]
+        if len(photos) < 2:
+            parser.error("two photos are needed at least: the first one starts the clock")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         print(f"{len(photos)} photos, run {Path(setup.run).name}, {cores} cores")
         print("| workers | first answer | photos a second | share of the ideal | answers |")
