@@ -131,15 +131,15 @@ def cases(count: int, seed: int, photos: Path | None) -> Iterator[bytes | np.nda
 
 
 def peak() -> float:
-    """Return the most memory that this process has had, in MB; 0 where the system does not say."""
+    """Return the most memory that this process has had, in MB (10**6 bytes); 0 where the system does not say."""
     status = Path("/proc/self/status")
     if status.is_file():  # what getrusage says there includes the process that started this one
-        return float(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 2**10
+        return float(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024 / 1e6
     try:
         import resource
     except ImportError:
         return 0.0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def work(connection: Any, count: int, seed: int, photos: Path | None, start: int) -> None:

@@ -62,7 +62,7 @@ MAX_BYTES = 256 << 20
 MAX_MEMORY = 380_000_000
 """The most bytes that a file and its decoded pixels may take together: a process with a network then stays below 500 MB."""
 
-MAX_SECONDS = 1.2
+MAX_SECONDS = 1.0
 """The most processor time in which a JPEG may be decoded, as ``containers.Jpeg.seconds`` estimates it: with the search for
 faces a photo then takes less than 2 s."""
 _SLOW = 0.4
