@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,9 @@ def test_a_device_that_is_too_slow_is_offered_the_server_and_sends_nothing_befor
 @chromium.ort_is_here
 def test_live_goes_on_when_the_server_is_gone(context: BrowserContext, artifacts: Path, tmp_path: Path) -> None:
     """Streamlit's dialog comes once, can be closed, and Live answers beneath it and after it."""
-    live_page.CONSOLE.expected = "ERR_CONNECTION_REFUSED|_stcore|server is not responding|WebSocket"
+    live_page.CONSOLE.expected = (
+        "ERR_CONNECTION_REFUSED|_stcore|server is not responding|disconnected from server|WebSocket"
+    )
     with contextlib.ExitStack() as server:
         page = visit(context, server.enter_context(live_page.served(artifacts, tmp_path)))
         start(page)
@@ -496,6 +499,21 @@ def test_the_sample_picture_is_shown_without_leaving_its_edges() -> None:
     assert np.stack([left + width, top + height]).max() <= 1
     assert width.max() - width.min() > 0.1
     assert width / height == pytest.approx(640 / 480)
+
+
+@pytest.mark.long
+@pytest.mark.browser
+@chromium.ort_is_here
+def test_the_benchmark_measures_a_visit() -> None:
+    command = [sys.executable, "benchmarks/live.py", "--json", "--seconds", "5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["seconds to create the sessions"] > 0
+    assert found["seconds from the click to the first picture"] > 0
+    assert 0 < found["pictures a second"] < 31, "the camera gives 30"
+    assert 0 < found["milliseconds an answer of a network"] <= found["milliseconds of networks a picture"] * 1.5
+    assert 5e6 < found["bytes loaded"] < 60e6, "the runtime, compressed, the detector and a network"
 
 
 def jpeg(picture: np.ndarray) -> str:
