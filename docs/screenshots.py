@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -34,11 +35,16 @@ PAGES = {
     "dataset": "dataset",
     "compare": "compare",
     "papers": "papers",
+    "live": "live",
 }
-OTHERS = {"live": "live", "respond": "respond?source=hand", "train": "train"}
+STEPS = {"live": ("Try it on a portrait", re.compile(r"^happy \d+%"))}
+"""The button that is pressed once a page is there, and the words that are waited for then."""
+OTHERS = {"respond": "respond?source=hand", "train": "train"}
 SHOWN = (1280, 1100)
 """Pixels of the window for the README; its pictures are three quarters of that wide."""
 COLOURS = 128
+WARMING = 12
+"""Seconds that a moving page gets, so that its timeline has something to show."""
 PATIENCE = 120_000
 """Milliseconds a page may take on a crowded machine."""
 
@@ -63,24 +69,37 @@ def main(pages: tuple[str, ...], look: Path | None) -> None:
         )
         for name in chosen:
             url = f"{address}/{known[name]}"
+            steps = STEPS.get(name)
             if look:
                 look.mkdir(parents=True, exist_ok=True)
                 for width in (1440, 768, 390):
                     for theme in ("light", "dark"):
-                        picture = _picture(browser, url, (width, 900), theme, whole=True)
+                        picture = _picture(browser, url, (width, 900), theme, steps, whole=True)
                         picture.save(look / f"{name}-{width}-{theme}.png")
             else:
-                picture = _picture(browser, url, SHOWN, "light", whole=False)
+                picture = _picture(browser, url, SHOWN, "light", steps, whole=False)
                 small = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS)
                 small.quantize(COLOURS, dither=Image.Dither.NONE).save(DOCS / f"{name}.png", optimize=True)
         browser.close()
 
 
-def _picture(browser: Browser, url: str, window: tuple[int, int], theme: str, *, whole: bool) -> Image.Image:
+def _picture(
+    browser: Browser,
+    url: str,
+    window: tuple[int, int],
+    theme: str,
+    steps: tuple[str, re.Pattern] | None,
+    *,
+    whole: bool,
+) -> Image.Image:
     """Return a page as it looks when nothing moves any more; ``whole``: all that there is to scroll to, in one picture."""
     page = browser.new_page(viewport={"width": window[0], "height": window[1]}, color_scheme=theme)
     page.goto(url, timeout=PATIENCE)
     page.wait_for_selector("[data-testid=stAppViewContainer] h1", timeout=PATIENCE)
+    if steps:
+        page.get_by_role("button", name=steps[0]).click(timeout=PATIENCE)
+        page.get_by_text(steps[1]).first.wait_for(timeout=PATIENCE)
+        page.wait_for_timeout(1000 * WARMING)
     if whole:
         height = _settled(page, "document.querySelector('[data-testid=stMain]').scrollHeight")
         page.set_viewport_size({"width": window[0], "height": min(int(height) + 40, 6000)})
