@@ -1,8 +1,10 @@
 """Many photos on many machines: ``batch.answers`` through Ray Data, an optional extra (``pip install 'fercore[ray]'``).
 
-Without a cluster Ray starts one on this machine; ``$RAY_ADDRESS`` names another. Nothing else differs: each actor loads the run
-once and answers photos in portions, and the answers come back in the order of the photos. Each machine needs fercore, and sees
-the photos and the run (a default run comes with fercore) under the same paths, such as those of a shared disk.
+Without a cluster Ray starts one on this machine; ``$RAY_ADDRESS`` names another. Nothing else differs: each actor keeps a
+process that loads the run once and answers photos in portions, and the answers come back in the order of the photos. A photo
+that takes that process down, or keeps it busy for more than a minute, costs one line: the actor stays and starts another. An
+actor that is lost with its machine is Ray's business, which starts it again. Each machine needs fercore, and sees the photos
+and the run (a default run comes with fercore) under the same paths, such as those of a shared disk.
 """
 
 from __future__ import annotations
@@ -25,15 +27,12 @@ _PORTION = 16  # photos that an actor takes at a time
 class _Actor:
     """What Ray keeps in each process."""
 
-    def __init__(self, setup: Setup) -> None:
-        import cv2
-
-        cv2.setNumThreads(1)
-        self.predictor = setup.predictor()
+    def __init__(self, setup: Setup, patience: float) -> None:
+        self.guarded = batch.Guarded(setup, patience)
 
     def __call__(self, portion: dict[str, Any]) -> dict[str, Any]:
         """Answer a portion; answers travel as JSON, which keeps every digit."""
-        found = [batch.answer(self.predictor, json.loads(str(photo))) for photo in portion["image"]]
+        found = [self.guarded.answer(json.loads(str(photo))) for photo in portion["image"]]
         return {"answer": [json.dumps(dataclasses.asdict(each)) for each in found]}
 
 
@@ -46,7 +45,8 @@ def answers(setup: Setup, photos: Sequence[str | os.PathLike[str]], *, workers: 
         workers: actors that share them; 0 for as many as the cluster has processor cores.
 
     Raises:
-        FerError: ray is not installed, no cluster can be had, or the run or the detector cannot be loaded.
+        FerError: ray is not installed, no cluster can be had, the run or the detector cannot be loaded, or the cluster
+            gives up.
     """
     if workers < 0:
         raise ConfigError(f"workers: expected a number of actors, 0 for one a core, got {workers}")
@@ -83,12 +83,18 @@ def _stream(ray: Any, setup: Setup, photos: list[str], workers: int) -> Iterator
         rows = [{"image": json.dumps(photo)} for photo in photos]  # JSON, because a file's name may be no text
         table = ray.data.from_items(rows, override_num_blocks=blocks)
         table = table.map_batches(
-            _Actor, fn_constructor_args=(setup,), batch_size=_PORTION, compute=ray.data.ActorPoolStrategy(size=size)
+            _Actor,
+            fn_constructor_args=(setup, batch.PATIENCE),
+            batch_size=_PORTION,
+            compute=ray.data.ActorPoolStrategy(size=size),
         )
         for row in table.iter_rows():
             values = json.loads(row["answer"])
             faces = [_face(face) for face in values["faces"]]
             yield Answer(values["image"], tuple(faces), values["error"])
+    except ray.exceptions.RayError as error:
+        detail = " ".join(str(error).split())[-300:]
+        raise FerError(f"engine ray: the cluster gave up ({detail})") from error
     finally:
         if ours:
             ray.shutdown()

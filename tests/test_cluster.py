@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fercore.batch import Setup
 from fercore.cli import main
 from fercore.errors import ConfigError, FerError
 from fercore.inference import Predictor
+from test_batch import BrittleSetup, face
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,6 +57,28 @@ def test_a_local_cluster_gives_the_answers_of_one_process(photos: list[Path], tm
         assert f"written: {files[-1]} (52 photos, " in told.stderr
     assert files[0].read_bytes() == files[1].read_bytes()
     assert not ray.is_initialized()
+
+
+@pytest.mark.long
+def test_a_photo_that_ends_or_blocks_its_process_costs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs ray: pip install '.[ray]'")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'tests'}{os.pathsep}{ROOT}")  # where the actors find the setup
+    monkeypatch.setattr(batch, "PATIENCE", 20.0)
+    names = [f"{number}.jpg" for number in range(40)]
+    names[3], names[4], names[20], names[39] = "kill3", "kill4", "hang20", "kill39"
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        found = list(cluster.answers(BrittleSetup(), names, workers=2))
+    finally:
+        ray.shutdown()
+    assert [answer.image for answer in found] == names
+    assert {answer.image: answer.error for answer in found if answer.error} == {
+        "kill3": "kill3: ends the process that reads it (7); save it again",
+        "kill4": "kill4: ends the process that reads it (7); save it again",
+        "hang20": "hang20: takes more than 20 s; save it again",
+        "kill39": "kill39: ends the process that reads it (7); save it again",
+    }
+    assert all(answer.faces == (face(answer.image),) for answer in found if not answer.error)
 
 
 def test_without_ray_a_line_says_how_to_get_it(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
