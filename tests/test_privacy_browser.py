@@ -1,9 +1,11 @@
-"""What visitors give never reaches the disk or the log: the running server is watched while it takes photos and a video."""
+"""What visitors give never reaches disk or log, and is gone when they are: the running server is watched from inside."""
 
 from __future__ import annotations
 
 import base64
 import json
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +15,13 @@ import pytest
 
 from chromium import ROOT, SLOW, browser, driver, streamlit
 from scripted import write_clip
+from test_app_browser import PASTE
 
 pytestmark = pytest.mark.browser
 
-PHOTO, CLIP = "holiday-4711.jpg", "birthday-4712.mp4"
+PHOTO, CLIP, ZIP = "holiday-4711.jpg", "birthday-4712.mp4", "family-4713.zip"
 WATCH = """
-import json, os, sys, tempfile
+import json, os, sys, tempfile, threading, time
 told = open(os.environ["TOLD"], "a", buffering=1)
 def tell(what, which):
     told.write(json.dumps([what, which]) + "\\n")
@@ -36,8 +39,22 @@ sys.addaudithook(hear)
 with tempfile.SpooledTemporaryFile(max_size=10) as file:
     file.write(bytes(11))
 tell("ready", "")
+def look():
+    before = None
+    while True:
+        time.sleep(0.3)
+        runtime = getattr(sys.modules.get("streamlit.runtime"), "Runtime", None)
+        manager = getattr(runtime and runtime._instance, "_uploaded_file_mgr", None)
+        if manager is not None:
+            files = [file for some in list(manager.file_storage.values()) for file in list(some.values())]
+            names = sorted(file.name for file in files)
+            if names != before:
+                tell("kept", names)
+            before = names
+threading.Thread(target=look, daemon=True).start()
 """
-"""Tells every file that is opened for writing; first, as a proof that it does, one that is too large to be kept in memory."""
+"""Tells every file that is opened for writing; first, as a proof that it does, one that is too large to be kept in memory.
+Tells as well, when they change, the names of the uploads that the server keeps."""
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +67,45 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     environment = {
         **{"PYTHONPATH": str(place), "TOLD": str(told), "TMPDIR": str(place / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"},
         **{"FER_DATA": str(place / "none"), "STREAMLIT_LOGGER_LEVEL": "info"},
+        **{"STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL": "2", "FER_TRAINING": "1"},
     }
     with streamlit(ROOT / "app.py", log, **environment) as address:
         yield address, told, log
 
 
 def heard(told: Path) -> list[tuple[str, str]]:
-    return [tuple(json.loads(line)) for line in told.read_text(encoding="utf-8").splitlines()]
+    """Return what the watch has told of files that were written."""
+    return [(what, which) for what, which in all_told(told) if what != "kept"]
+
+
+def all_told(told: Path) -> list[list]:
+    return [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()]
+
+
+def kept(told: Path, wanted: list[str]) -> None:
+    """Wait until the server keeps these uploads and no others."""
+    names: list[list[str]] = []
+    for _ in range(SLOW // 300):
+        names = [which for what, which in all_told(told) if what == "kept"]
+        if names and names[-1] == wanted:
+            return
+        time.sleep(0.3)
+    pytest.fail(f"the server keeps {names[-1:]}, not {wanted}")
+
+
+def silent(log: Path, *given: bytes) -> None:
+    """Check that the log holds nothing of what a visitor gave."""
+    spoken = log.read_bytes()
+    assert spoken, "the server says nothing at all: is this its log?"
+    assert b"Traceback" not in spoken
+    for content in given:
+        for at in (0, len(content) // 2):
+            piece = content[at + 20 : at + 44]
+            assert piece not in spoken
+            assert base64.b64encode(piece) not in spoken
+            assert repr(piece)[2:-1].encode() not in spoken
+    for name in (PHOTO, CLIP, ZIP, "pasted"):
+        assert name.split(".")[0].encode() not in spoken
 
 
 def large_photo(portrait: np.ndarray) -> bytes:
@@ -98,16 +147,58 @@ def test_photos_and_videos_touch_neither_disk_nor_log(
     written = after[len(before) :]
     assert written == [], "files were opened for writing"
     assert list((told.parent / "tmp").iterdir()) == []
-    spoken = log.read_bytes()
-    assert spoken, "the server says nothing at all: is this its log?"
-    assert b"Traceback" not in spoken
-    for name, content in data.items():
-        for at in (0, len(content) // 2):
-            piece = content[at + 20 : at + 44]
-            assert piece not in spoken
-            assert base64.b64encode(piece) not in spoken
-            assert repr(piece)[2:-1].encode() not in spoken
-        assert name.split(".")[0].encode() not in spoken
+    silent(log, *data.values())
+
+
+def test_a_pasted_picture_and_an_archive_that_is_looked_into_touch_neither_disk_nor_log(
+    server: tuple[str, Path, Path], portrait: np.ndarray, tmp_path: Path
+) -> None:
+    address, told, log = server
+    noise = np.random.default_rng(2).integers(-20, 21, (1024, 1024, 3))
+    large = cv2.resize(portrait, (1024, 1024), interpolation=cv2.INTER_CUBIC)
+    picture = cv2.imencode(".png", np.clip(large + noise, 0, 255).astype(np.uint8)[:, :, ::-1])[1].tobytes()
+    with zipfile.ZipFile(tmp_path / ZIP, "w") as archive:
+        for label in ("glad", "sad"):
+            for number in range(3):
+                archive.writestr(f"{label}/{number}.png", picture)
+    given = (tmp_path / ZIP).read_bytes()
+    assert min(len(picture), len(given)) > 1 << 20, "smaller ones would be kept in memory anyway"
+    with driver() as playwright, browser(playwright) as chromium:
+        page = chromium.new_page()
+        page.set_default_timeout(SLOW)
+        page.goto(f"{address}/classify")
+        page.get_by_role("button", name="Paste a picture").wait_for()
+        before = heard(told)
+        page.evaluate(PASTE, base64.b64encode(picture).decode())
+        page.locator(".fer-bars").first.wait_for()
+        page.goto(f"{address}/train?data=zip")
+        page.get_by_text("The archive stays in memory").wait_for()
+        page.locator("input[type=file]").set_input_files(tmp_path / ZIP)
+        page.get_by_text("Few pictures of").or_(page.get_by_text("Training needs")).wait_for()
+        after = heard(told)
+        page.close()
+    assert after[len(before) :] == [], "files were opened for writing"
+    assert list((told.parent / "tmp").iterdir()) == []
+    silent(log, picture, given)
+
+
+@pytest.mark.long
+def test_what_a_visitor_gave_is_gone_when_they_are(
+    server: tuple[str, Path, Path], portrait: np.ndarray, tmp_path: Path
+) -> None:
+    """The only visitor leaves, and no other comes: the time to live is 2 s here, and the server looks every 10 s."""
+    address, told, _ = server
+    (tmp_path / PHOTO).write_bytes(cv2.imencode(".jpg", portrait[:, :, ::-1])[1].tobytes())
+    kept(told, [])
+    with driver() as playwright, browser(playwright) as chromium:
+        page = chromium.new_page()
+        page.set_default_timeout(SLOW)
+        page.goto(f"{address}/classify")
+        page.locator("input[type=file]").set_input_files(tmp_path / PHOTO)
+        page.locator(".fer-bars").first.wait_for()
+        kept(told, [PHOTO])
+        page.close()
+        kept(told, [])
 
 
 def test_nothing_is_sent_to_anybody_else(server: tuple[str, Path, Path]) -> None:
