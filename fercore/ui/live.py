@@ -120,7 +120,8 @@ def _component() -> Any:
 @functools.cache
 def _messenger() -> Any:
     """Hand an answer to the camera's component, which stays as it is: the browser has it already and gets a reference."""
-    js = f"export default ({{data}}) => dispatchEvent(new CustomEvent({assets.ANSWER!r}, {{detail: data}}));\n"
+    tell = f"dispatchEvent(new CustomEvent({assets.ANSWER!r}, {{detail: data}}));"
+    js = f"export default ({{data}}) => {{ {tell} }};\n"  # returns nothing: Streamlit would call it to clean up
     return st.components.v2.component("fercore_live_answer", js=js)
 
 
