@@ -93,7 +93,10 @@ _HEADS = (
 
 def glossary() -> str:
     """Return the terms of the results with their meanings, folded up."""
-    terms = "\n".join(f"<dt>{escape(term)}</dt><dd>{escape(meaning)}</dd>" for term, meaning in TERMS.items())
+    terms = "\n".join(
+        f"<dt>{escape(term)}</dt><dd>{escape(meaning[:1].upper() + meaning[1:])}</dd>"
+        for term, meaning in TERMS.items()
+    )
     return f'<details class="help"><summary>What the terms mean</summary>\n<dl class="terms">\n{terms}\n</dl></details>'
 
 
