@@ -54,7 +54,11 @@ FRAMINGS: dict[str, Framing] = {
     "expw": Framing(scale=0.99, shift_y=0.05),
     "crop": Framing(scale=1.0),
 }
-"""The framing of each kind of box. A run carries a copy, so that a later measurement here never changes an old run."""
+"""The framing of each kind of box, chosen on ExpW's validation faces: ``benchmarks/framing.py`` shows what lies beside them.
+
+A run carries a copy, so that a later measurement here never changes an old run. Faces are cut as they stand: levelling them
+by the eye points brought nothing beyond chance (``benchmarks/levelling.py``).
+"""
 
 
 FEATURES: tuple[str, ...] = ("hog", "sift")
