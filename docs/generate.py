@@ -122,13 +122,16 @@ def papers() -> str:
     if measured is None:
         return ""
     claims = {claim.model: f"{claim.ckplus:.2%}" for claim in papers.CLAIMS}
-    rows = [f"| network | the paper | {' | '.join(papers.PROTOCOLS.values())} |", "| --- | --- | --- | --- |"]
+    rows = [
+        f"| network | the paper | {' | '.join(papers.PROTOCOLS.values())} | epochs |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for name, result in measured["results"].items():
         cells = [interval(result[protocol]["accuracy"]) for protocol in papers.PROTOCOLS]
-        rows.append(f"| `{name}` | {claims.get(name, 'none')} | {' | '.join(cells)} |")
+        rows.append(f"| `{name}` | {claims.get(name, 'none')} | {' | '.join(cells)} | {result['epochs']} |")
     told = (
-        f"{measured['folds']}-fold cross-validation, {measured['epochs']} epochs a fold, {measured['faces']} frames of "
-        f"{measured['subjects']} people."
+        f"{measured['folds']}-fold cross-validation over {measured['faces']} frames of {measured['subjects']} people; in "
+        "brackets 95% intervals, by bootstrap over people."
     )
     return _block("\n".join(rows)) + f"{told}\n\n"
 

@@ -58,7 +58,8 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def load(file: str | os.PathLike[str] | None = None) -> dict[str, Any] | None:
-    """Return what was measured: ``{"faces", "subjects", "folds", "results": {model: {protocol: {"accuracy": score, ...}}}}``.
+    """Return what was measured: ``{"faces", "subjects", "folds", "results": {model: result}}``, where a result
+    has ``epochs`` and, for each protocol, ``{"accuracy": score, "macro_f1": score}``.
 
     Args:
         file: default ``artifacts/papers.json``.
@@ -80,7 +81,8 @@ def load(file: str | os.PathLike[str] | None = None) -> dict[str, Any] | None:
     try:
         if values["schema"] != SCHEMA:
             raise DataError(f"{path}: schema {values['schema']!r}, but this version reads {SCHEMA}; {mend}")
-        counts = [values[key] for key in ("faces", "subjects", "folds", "epochs")]
+        counts = [values[key] for key in ("faces", "subjects", "folds")]
+        counts += [protocols["epochs"] for protocols in values["results"].values()]
         scores = [
             result[name][bound]
             for protocols in values["results"].values()
@@ -97,7 +99,7 @@ def load(file: str | os.PathLike[str] | None = None) -> dict[str, Any] | None:
     return values
 
 
-SAME = ("dataset", "digest", "folds", "epochs", "seed")
+SAME = ("dataset", "digest", "folds", "seed")
 """What results must share to stand in one file."""
 
 

@@ -25,8 +25,8 @@ def measured(random: float = 0.95, subject: float = 0.8) -> dict:
     def result(value: float) -> dict:
         return {"accuracy": score(value), "macro_f1": score(value - 0.05), "folds": [value] * 10}
 
-    results = {name: {"random": result(random), "subject": result(subject)} for name in ("hog-cnn", "report-cnn")}
-    return {"faces": 981, "subjects": 118, "folds": 10, "epochs": 20, "results": results}
+    both = {"epochs": 20, "random": result(random), "subject": result(subject)}
+    return {"faces": 981, "subjects": 118, "folds": 10, "results": {"hog-cnn": both, "report-cnn": dict(both)}}
 
 
 def test_claims_are_those_of_the_papers() -> None:
@@ -54,6 +54,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
             "a score is no number from 0 to 1",
         ),
         (lambda values: values.update(folds=0), "faces, subjects, folds and epochs must be whole numbers above 0"),
+        (lambda values: values["results"]["hog-cnn"].pop("epochs"), "lacks 'epochs'"),
         (lambda values: values.update(results={}), "a score is no number from 0 to 1"),
     ],
 )
@@ -77,9 +78,9 @@ def test_results_of_other_networks_stay_when_they_were_measured_alike() -> None:
     assert papers.joined(one, None) == one
     again = {**way, **measured(0.99, 0.9)}
     assert papers.joined(again, earlier)["results"] == again["results"]
-    with pytest.raises(ConfigError, match="hog-cnn, report-cnn: measured with epochs 20, now it is 5; measure all"):
-        papers.joined({**one, "epochs": 5}, earlier)
-    assert papers.joined({**again, "epochs": 5}, earlier)["epochs"] == 5
+    with pytest.raises(ConfigError, match="hog-cnn, report-cnn: measured with folds 10, now it is 5; measure all"):
+        papers.joined({**one, "folds": 5}, earlier)
+    assert papers.joined({**again, "folds": 5}, earlier)["folds"] == 5
 
 
 def test_the_command_refuses_before_it_trains(people, tmp_path: Path, monkeypatch) -> None:
@@ -93,9 +94,9 @@ def test_the_command_refuses_before_it_trains(people, tmp_path: Path, monkeypatc
         f"error: folds: 13 are more than the 12 subjects of {people.root}\n",
     )
     papers.write({"dataset": "ckplus", "digest": people.digest(), "seed": 0, **measured()}, out)
-    done = CliRunner().invoke(main, ["papers", "--model", "sift-cnn", "--epochs", "3", "--out", str(out)])
+    done = CliRunner().invoke(main, ["papers", "--model", "sift-cnn", "--folds", "3", "--out", str(out)])
     assert done.exit_code == 2
-    assert "measured with epochs 20, now it is 3" in done.output
+    assert "measured with folds 10, now it is 3" in done.output
 
 
 def test_the_command_prints_both_numbers_and_keeps_the_others(people, tmp_path: Path, monkeypatch) -> None:

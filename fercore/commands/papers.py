@@ -43,7 +43,7 @@ def papers(names: tuple[str, ...], data: Path | None, out: Path | None, folds: i
         )
     target = out or config.artifacts_dir() / results.FILE
     earlier = results.load(target)
-    planned = {"dataset": dataset.name, "digest": dataset.digest(), "folds": folds, "epochs": epochs, "seed": seed}
+    planned = {"dataset": dataset.name, "digest": dataset.digest(), "folds": folds, "seed": seed}
     results.joined({**planned, "results": dict.fromkeys(chosen)}, earlier)  # refused before hours of work, not after
     measured = crossval.cross_validate(
         dataset,

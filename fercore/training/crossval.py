@@ -80,7 +80,7 @@ def cross_validate(
     for name in names:
         entry = models.get(name)
         inputs = _inputs(crops, entry.input)
-        results[name] = {}
+        results[name] = {"epochs": epochs}
         for protocol in PROTOCOLS:
             fold_of = folds(dataset, protocol, count, seed)
             logits = np.zeros((len(dataset), len(dataset.labels)), np.float32)
@@ -112,7 +112,6 @@ def cross_validate(
         "subjects": int(subjects.max()) + 1,
         "classes": list(dataset.labels),
         "folds": count,
-        "epochs": epochs,
         "seed": seed,
         "results": results,
     }
