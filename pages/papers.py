@@ -40,13 +40,13 @@ for claim in papers.CLAIMS:
     }
     rows.append(
         {
-            "Paper": claim.paper,
             "Network": claim.model,
             "Epochs here": str(ours.get("epochs", "")),
             "Claim on CK+": charts.percent(claim.ckplus, 2),
             **{f"Here, {words}": value for words, value in cells.items()},
             "Claim on JAFFE": charts.percent(claim.jaffe, 2) if claim.jaffe else "none",
             "Run": runs_of.get(claim.model, "none"),
+            "Paper": claim.paper,
         }
     )
 widgets.section(

@@ -13,7 +13,8 @@ from .base import ACCENT, INK, MUTED, Figure, height, name_axis, percent_axis, p
 
 SERIES = {"claim": "the paper", **PROTOCOLS}
 COLOURS = {"claim": INK, "random": MUTED, "subject": ACCENT}
-SHAPES = {"claim": "M0,-1V1", "random": "circle", "subject": "circle"}
+LEGEND = 40
+"""Pixels that the legend takes above the rows."""
 
 
 def protocols(results: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -43,7 +44,7 @@ def protocols(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         "split:N",
         title=None,
         scale=alt.Scale(domain=domain, range=list(COLOURS.values())),
-        legend=alt.Legend(orient="top", symbolType="circle"),
+        legend=alt.Legend(orient="top", symbolType="circle", symbolOpacity=1),
     )
     y = alt.Y("network:N", title=None, sort=list(results), axis=name_axis())
     tips = [alt.Tooltip("network:N", title="Network"), alt.Tooltip("split:N", title="Split"), *tooltips("Accuracy (%)")]
@@ -61,5 +62,5 @@ def protocols(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         .encode(x=x, y=y, color=colour, tooltip=tips)
     )
     told = "; ".join(f"{row.network}, {row.split}: {row.value:.1f}%" for row in data.itertuples())
-    chart = (span + dot + claim).properties(height=height(len(results), 52))
+    chart = (span + dot + claim).properties(height=height(len(results), 52) + LEGEND)
     return Figure(title, chart, f"Accuracy on CK+ by network and split: {told}.", data)
