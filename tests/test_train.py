@@ -140,7 +140,7 @@ def test_history_and_metrics_belong_together(run):
     assert len(table) == sum(counts["test"].values())
     assert run.metrics("folder")["accuracy"]["value"] == pytest.approx((table["label"] == table["prediction"]).mean())
     assert set(table["split"]) == {"test"}
-    np.testing.assert_allclose(table[["p_angry", "p_happy", "p_zen"]].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(table[["p_angry", "p_happy", "p_zen"]].sum(axis=1), 1, atol=5e-4)
 
 
 def test_an_unreadable_picture_is_counted(run):
