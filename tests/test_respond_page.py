@@ -78,7 +78,9 @@ def test_by_hand_an_expression_is_answered_once_it_has_lasted() -> None:
     app.selectbox(key="expression").set_value("angry").run()
     app.slider(key="held").set_value(2.0).run()
     assert "Something in the way?" in answer(app)
-    assert app.query_params == {"run": "smiling", "source": "hand", "held": "2"}, "the first expression needs no place in the URL"
+    assert app.query_params == {"run": "smiling", "source": "hand", "held": "2"}, (
+        "the first expression has no place there"
+    )
 
 
 def test_labels_without_rules_of_their_own_get_a_first_one_and_no_markup() -> None:
