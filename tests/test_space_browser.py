@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, Playwright, expect
 
 import chromium
-from benchmarks import space_start
 from fercore import Predictor, runs, space
 from fercore.runs import Run
 from fercore.space import bundle
@@ -388,8 +389,10 @@ def test_hub_chooses_the_theme(visitor: Visitor, served: str) -> None:
 
 
 @pytest.mark.long
-def test_ready_soon_with_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ready_soon_with_an_empty_cache() -> None:
     """The goal is 3 s on a machine that does nothing else; the quickest of three visits may take three times that here."""
-    monkeypatch.setenv("FER_ARTIFACTS", str(ROOT / "artifacts"))
-    seconds = space_start.measure(3)
+    # In a process of its own, since this one has a browser of Playwright's open already.
+    command = [sys.executable, "benchmarks/space_start.py", "--times", "3", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds = json.loads(done.stdout)
     assert min(seconds["page"]) < min(seconds["network"]) < 9.0, seconds
