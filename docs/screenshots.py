@@ -14,7 +14,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -42,7 +41,7 @@ STEPS = {"live": ("Try it on a portrait", re.compile(r"^happy \d+%"))}
 OTHERS = {"respond": "respond?source=hand", "train": "train"}
 SHOWN = (1280, 1100)
 """Pixels of the window for the README; its pictures are three quarters of that wide."""
-COLOURS = 128
+COLOURS = 256
 WARMING = 12
 """Seconds that a moving page gets, so that its timeline has something to show."""
 PATIENCE = 120_000
@@ -79,7 +78,9 @@ def main(pages: tuple[str, ...], look: Path | None) -> None:
             else:
                 picture = _picture(browser, url, SHOWN, "light", steps, whole=False)
                 small = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS)
-                small.quantize(COLOURS, dither=Image.Dither.NONE).save(DOCS / f"{name}.png", optimize=True)
+                small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+                    DOCS / f"{name}.png", optimize=True
+                )
         browser.close()
 
 
@@ -131,26 +132,25 @@ def _app() -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = [f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true"]
-    with tempfile.TemporaryDirectory() as empty:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FER_")}
-        command = [sys.executable, "-m", "streamlit", "run", str(DOCS.parent / "app.py"), *options]
-        server = subprocess.Popen(
-            [*command, "--server.fileWatcherType=none"],
-            cwd=DOCS.parent,
-            env=environment | {"FER_DATA": str(Path(empty, "no-data"))},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            for _ in range(PATIENCE // 250):
-                with suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=5):
-                    break
-                time.sleep(0.25)
-            yield address
-        finally:
-            server.terminate()
-            server.wait(30)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FER_")}
+    command = [sys.executable, "-m", "streamlit", "run", str(DOCS.parent / "app.py"), *options]
+    server = subprocess.Popen(
+        [*command, "--server.fileWatcherType=none"],
+        cwd=DOCS.parent,
+        env=environment | {"FER_DATA": "my-data"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(PATIENCE // 250):
+            with suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=5):
+                break
+            time.sleep(0.25)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 if __name__ == "__main__":

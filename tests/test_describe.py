@@ -40,6 +40,16 @@ def test_layers_of_a_nested_body_have_the_shapes_of_a_real_face():
     assert rows["b"]["output"] == [8]
     assert sum(row["parameters"] for row in table) == model.count_params()
     assert all(row["output"] for row in table if row["type"] != "InputLayer")
+    names = [row["name"] for row in table]
+    order = ["faces", "conv1", "conv1_bn", "conv_dw_1", "conv_pw_1", "conv_pw_13_relu", "features", "dropout", "b"]
+    assert sorted(order, key=names.index) == order, "from the picture to the answer"
+
+
+def test_layers_inside_a_wrapper_count_once():
+    model = models.get("bilstm-cnn").build({"a": 7})
+    table = layer_table(model, np.zeros((1, 48, 48, 1), np.float32))
+    assert sum(row["parameters"] for row in table) == model.count_params()
+    assert [row["name"] for row in table if "lstm" in row["name"]] == ["bilstm"]
 
 
 def test_averages_are_of_twenty_faces_at_least():

@@ -44,6 +44,8 @@ def test_a_run_is_whole(name: str) -> None:
         files |= {"model.onnx", "history.csv"}
     assert files <= set(run.info["files"])
     assert size(ARTIFACTS / name) <= 13 * MIB
+    if layers := run.info["model"].get("layers"):
+        assert sum(layer["parameters"] for layer in layers) == run.info["model"]["parameters"]
     for head in run.heads.values():
         assert set(head.labels) >= set(LABELS)
         assert head.temperature > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -35,9 +36,17 @@ def layer_table(model: keras.Model, example: np.ndarray) -> list[dict[str, Any]]
             "output": shapes.get(layer.name, []),
             "parameters": int(layer.count_params()),
         }
-        for layer in model._flatten_layers(include_self=False)
-        if not isinstance(layer, keras.Model)
+        for layer in _in_order(model)
     ]
+
+
+def _in_order(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers from the input on, a nested model's in its place."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _in_order(layer)
+        else:
+            yield layer
 
 
 def _shapes(model: keras.Model, example: np.ndarray) -> dict[str, list[int]]:
