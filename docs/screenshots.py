@@ -33,12 +33,11 @@ PAGES = {
     "training": "training",
     "dataset": "dataset",
     "compare": "compare",
-    "papers": "papers",
     "live": "live",
 }
 STEPS = {"live": ("Try it on a portrait", re.compile(r"^happy \d+%"))}
 """The button that is pressed once a page is there, and the words that are waited for then."""
-OTHERS = {"respond": "respond?source=hand", "train": "train"}
+OTHERS = {"papers": "papers", "respond": "respond?source=hand", "train": "train"}
 SHOWN = (1280, 1100)
 """Pixels of the window for the README; its pictures are three quarters of that wide."""
 COLOURS = 256
