@@ -207,7 +207,7 @@ def test_another_run_takes_over_while_the_camera_runs_and_what_no_browser_can_se
     expect(part(page, "say")).to_contain_text("second answers now, with the labels of ferplus")
     wait_for_pictures(page, 3)
     expect(part(page, "bars")).to_contain_text("even")
-    assert "run=second" in page.url
+    expect(page).to_have_url(re.compile("run=second"), timeout=chromium.SLOW)
     part(page, "finding").click()
     assert table_of(page)[0].endswith(",".join(f"smooth_{name}" for name in HEADS["consensus"]))
     expect(page.get_by_text("Sittings of this visit")).to_be_visible()
