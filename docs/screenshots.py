@@ -40,7 +40,6 @@ STEPS = {"live": ("Try it on a portrait", re.compile(r"^happy \d+%"))}
 OTHERS = {"papers": "papers", "respond": "respond?source=hand", "train": "train"}
 SHOWN = (1280, 1100)
 """Pixels of the window for the README; its pictures are three quarters of that wide."""
-COLOURS = 256
 WARMING = 12
 """Seconds that a moving page gets, so that its timeline has something to show."""
 PATIENCE = 120_000
@@ -77,9 +76,7 @@ def main(pages: tuple[str, ...], look: Path | None) -> None:
             else:
                 picture = _picture(browser, url, SHOWN, "light", steps, whole=False)
                 small = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS)
-                small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-                    DOCS / f"{name}.png", optimize=True
-                )
+                small.save(DOCS / f"{name}.png", optimize=True)
         browser.close()
 
 
