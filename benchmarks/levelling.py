@@ -11,7 +11,6 @@ has a paired interval: 95%, by bootstrap over photos.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from served_road import paired_interval, spread
+from served_road import load, paired_interval, photos_parser
 
 from fercore import Predictor, datasets, preprocess
 from fercore.datasets.matching import match
@@ -121,18 +120,9 @@ def measure(predictor: Predictor, dataset: datasets.Dataset, degrees: float) -> 
 
 def main() -> None:
     """Parse the command line, measure, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="the data folder (default: $FER_DATA, else ./data)")
-    parser.add_argument("--run", help="a run's name or folder (default: the default run)")
-    parser.add_argument("--split", default="validation", help="which split (default: validation)")
-    parser.add_argument("--limit", type=int, default=0, help="so many photos, spread over the split (default: all)")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
-    options = parser.parse_args()
+    options = photos_parser(__doc__.splitlines()[0], "validation").parse_args()
     try:
-        predictor = Predictor.load(options.run)
-        if "expw" in predictor.run.heads:
-            predictor = Predictor.load(options.run, head="expw")
-        dataset = spread(datasets.load("expw", options.data).split(options.split), options.limit)
+        predictor, dataset = load(options)
         result = {str(degrees): measure(predictor, dataset, degrees) for degrees in DEGREES}
     except FerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -57,6 +57,25 @@ def spread(dataset: datasets.Dataset, photos: int) -> datasets.Dataset:
     return dataset.select(np.flatnonzero(dataset.table["image"].isin(chosen)))
 
 
+def photos_parser(description: str, split: str) -> argparse.ArgumentParser:
+    """Return a parser of what every look at ExpW's photos is asked for."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", help="the data folder (default: $FER_DATA, else ./data)")
+    parser.add_argument("--run", help="a run's name or folder (default: the default run)")
+    parser.add_argument("--split", default=split, help=f"which split (default: {split})")
+    parser.add_argument("--limit", type=int, default=0, help="so many photos, spread over the split (default: all)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    return parser
+
+
+def load(options: argparse.Namespace, head: str | None = None) -> tuple[Predictor, datasets.Dataset]:
+    """Return the run, with ``head`` or else ExpW's own if it has it, and the photos that were asked for."""
+    predictor = Predictor.load(options.run, head=head)
+    if head is None and "expw" in predictor.run.heads:
+        predictor = Predictor.load(options.run, head="expw")
+    return predictor, spread(datasets.load("expw", options.data).split(options.split), options.limit)
+
+
 def inside(low: float, high: float) -> bool:
     """Tell whether an interval of shares lies inside ``POINTS`` on either side."""
     return max(abs(low), abs(high)) < POINTS / 100
@@ -75,20 +94,12 @@ def paired_interval(difference: np.ndarray, groups: np.ndarray, *, seed: int = 0
 
 def main() -> None:
     """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="the data folder (default: $FER_DATA, else ./data)")
-    parser.add_argument("--run", help="a run's name or folder (default: the default run)")
+    parser = photos_parser(__doc__.splitlines()[0], "test")
     parser.add_argument("--head", help="which head answers (default: expw, if the run has it)")
-    parser.add_argument("--split", default="test", help="which split (default: test)")
-    parser.add_argument("--limit", type=int, default=0, help="so many photos, spread over the split (default: all)")
     parser.add_argument("--limits", action="store_true", help="exit with 1 unless the interval is inside 3 points")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     options = parser.parse_args()
     try:
-        predictor = Predictor.load(options.run, head=options.head)
-        if options.head is None and "expw" in predictor.run.heads:
-            predictor = Predictor.load(options.run, head="expw")
-        dataset = spread(datasets.load("expw", options.data).split(options.split), options.limit)
+        predictor, dataset = load(options, options.head)
         evaluated, served, photo = roads(predictor, dataset)
     except FerError as error:
         print(f"error: {error}", file=sys.stderr)
