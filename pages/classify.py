@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from fercore import runs
 from fercore.ui import classification, clip, intake, loaders, picker, progress, url, widgets
 from fercore.ui.text import CAUTION, GLOSSARY, plain
 
@@ -30,7 +29,7 @@ with st.container(horizontal=True):
         heads = list(run.heads)
         head = st.selectbox("Whose labels", heads, width=220, help=GLOSSARY["Head"], **url.choice("head", heads, head))
     if source != "video":
-        known = {each.name: each for each in runs.list_runs()[0]}
+        known = {each.name: each for each in loaders.known()[0]}
         names = st.multiselect(
             "Answered by",
             list(known),

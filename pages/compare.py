@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from fercore import charts, comparison, runs
+from fercore import charts, comparison
 from fercore.ui import columns, loaders, picker, tables, url, widgets
 from fercore.ui.text import GLOSSARY, INTERVAL, plain
 
@@ -13,7 +13,7 @@ widgets.heading(
 )
 
 run = picker.current()
-known, _ = runs.list_runs()
+known, _ = loaders.known()
 dataset = widgets.pick_measured(run)
 tested = {each.name: each for each in known if dataset in (each.info.get("metrics") or {})}
 same = [name for name, each in tested.items() if comparison.alike(each, run, dataset)]
@@ -24,7 +24,7 @@ against = st.selectbox(
 )
 result = loaders.compared(tuple(tested[name] for name in chosen), dataset, tested[against])
 
-if changes := charts.class_changes(result):
+if changes := loaders.once(charts.class_changes, result):
     widgets.show(
         changes,
         "class-changes",
@@ -36,7 +36,7 @@ else:
 
 widgets.section("Scores and costs", f"{INTERVAL} {GLOSSARY['McNemar']}")
 times = loaders.times(result, tested) if st.session_state.get("timed") else {}
-table = tables.comparison(result, times)
+table = loaders.once(tables.comparison, result, times)
 widgets.table(
     table,
     "comparison",
@@ -45,7 +45,7 @@ widgets.table(
 )
 if times:
     widgets.show(
-        charts.score_and_time(result, times),
+        loaders.once(charts.score_and_time, result, times),
         "score-and-time",
         f"Measured on this server, from the grey crop to the probabilities; finding the face comes on top. Beside it the "
         f"accuracy on {charts.dataset_title(dataset)}.",

@@ -19,7 +19,7 @@ if not known:
     st.stop()
 name = widgets.pick_dataset(list(known))
 facts = known[name]
-counts = tables.class_counts(facts)
+counts = loaders.once(tables.class_counts, facts)
 
 widgets.facts(
     {
@@ -30,13 +30,16 @@ widgets.facts(
     }
 )
 widgets.show(
-    charts.class_counts(facts, name),
+    loaders.once(charts.class_counts, facts, name),
     "classes",
     "Training faces teach, validation faces choose the best epoch and the thresholds, test faces give the final numbers.",
 )
 widgets.table(counts, "class-counts", f"Faces of {charts.dataset_title(name)} by class and split")
 
-figures = {"faces-per-photo": charts.faces_per_photo(facts), "face-sizes": charts.face_sizes(facts)}
+figures = {
+    "faces-per-photo": loaders.once(charts.faces_per_photo, facts),
+    "face-sizes": loaders.once(charts.face_sizes, facts),
+}
 figures = {key: figure for key, figure in figures.items() if figure}
 for place, (key, figure) in zip(widgets.side_by_side(len(figures)), figures.items(), strict=True):
     with place:

@@ -32,7 +32,7 @@ shares = st.segmented_control(
 left, right = st.columns([5, 2], gap="large")
 with left:
     clicked = widgets.show(
-        charts.confusion(metrics, shares=shares == "shares"),
+        loaders.once(charts.confusion, metrics, shares=shares == "shares"),
         "confusion",
         "A row holds the faces of one class, a column what the run calls them; the diagonal is right. Click a cell to "
         "see its faces.",
@@ -46,7 +46,7 @@ if clicked and clicked["cell"]:
     )
 with right:
     widgets.section("Most frequent mistakes", "With the number of faces; a click shows them.")
-    for row in charts.top_confusions(metrics, 8).itertuples():
+    for row in loaders.once(charts.top_confusions, metrics, 8).itertuples():
         label = plain(f"{row.true} → {row.predicted} ({row.faces:,})")
         widgets.link("mistakes", label, dataset=name, true=row.true, predicted=row.predicted)
 
@@ -58,13 +58,13 @@ score = st.segmented_control(
     help=GLOSSARY["Score"],
     **url.choice("score", list(charts.SCORES)),
 )
-widgets.show(charts.per_class(metrics, score), "per-class")
-widgets.table(tables.per_class(metrics), "scores-per-class", "Recall, precision and F1 of each class")
+widgets.show(loaders.once(charts.per_class, metrics, score), "per-class")
+widgets.table(loaders.once(tables.per_class, metrics), "scores-per-class", "Recall, precision and F1 of each class")
 
 predictions = loaders.predictions(run, name)
 if not predictions.empty:
     widgets.show(
-        charts.reliability(predictions, run.heads[metrics["head"]].labels),
+        loaders.once(charts.reliability, predictions, run.heads[metrics["head"]].labels),
         "reliability",
         "A dot stands for all answers of about the same confidence and grows with their number. On the dashed line an "
         "answer that is 70% sure is right 70% of the time; the mean distance from it is the ECE.",

@@ -49,7 +49,8 @@ if len(chosen):
 
 widgets.section("Average faces of the mistakes", "The mean of all faces of one mistake, where there are 20 or more.")
 average = loaders.averages(run, f"{name}/cell")
-cells = [row for row in charts.top_confusions(metrics, 100).itertuples() if f"{row.true}/{row.predicted}" in average]
+frequent = loaders.once(charts.top_confusions, metrics, 100).itertuples()
+cells = [row for row in frequent if f"{row.true}/{row.predicted}" in average]
 widgets.gallery(
     [
         (
@@ -63,7 +64,10 @@ widgets.gallery(
 if not cells:
     st.caption("This run holds no average faces of its mistakes.")
 
-figures = {"confusions": charts.confusions(metrics), "confidences": charts.confidences(predictions)}
+figures = {
+    "confusions": loaders.once(charts.confusions, metrics),
+    "confidences": loaders.once(charts.confidences, predictions),
+}
 figures = {key: figure for key, figure in figures.items() if figure}
 for place, (key, figure) in zip(widgets.side_by_side(len(figures)), figures.items(), strict=True):
     with place:

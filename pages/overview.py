@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from fercore import charts, runs
-from fercore.ui import columns, tables, widgets
+from fercore import charts
+from fercore.ui import columns, loaders, tables, widgets
 from fercore.ui.text import CAUTION, INTERVAL
 
 widgets.heading(
@@ -29,16 +29,17 @@ st.caption(
     "A run is one trained network with its results. Choose it in the sidebar: every page follows, and so does its address."
 )
 
-known, _ = runs.list_runs()
+known, _ = loaders.known()
 measured = dict.fromkeys(name for run in known for name in run.info.get("metrics") or {})
 widgets.section("How good the runs are", f"Every run was tested on faces that it had never seen. {INTERVAL}")
 if not measured:
     st.info("No run has been measured yet.", icon=":material/info:")
 for place, name in zip(widgets.side_by_side(len(measured)), measured, strict=True):
     with place:
-        widgets.show(charts.accuracies([run for run in known if name in run.info["metrics"]], name), f"accuracy-{name}")
+        tested = [run for run in known if name in run.info["metrics"]]
+        widgets.show(loaders.once(charts.accuracies, tested, name), f"accuracy-{name}")
 if measured:
-    table = tables.runs(known)
+    table = loaders.once(tables.runs, known)
     told = "Accuracy, macro F1 and calibration error of every run and dataset"
     widgets.table(table, "runs", told, column_config=columns.explained(table))
 

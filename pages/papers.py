@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from fercore import charts, papers, runs
-from fercore.ui import widgets
+from fercore import charts, papers
+from fercore.ui import loaders, widgets
 
 widgets.heading(
     "Papers",
@@ -24,13 +24,13 @@ if measured is None:
     st.stop()
 
 widgets.show(
-    charts.protocols(measured["results"]),
+    loaders.once(charts.protocols, measured["results"]),
     "protocols",
     f"{measured['folds']}-fold cross-validation over {measured['faces']} frames of {measured['subjects']} people (CK+48), "
     "no fold chooses anything. The tick is the paper's own number.",
 )
 
-runs_of = {run.info["model"]["name"]: run.name for run in runs.list_runs()[0]}
+runs_of = {run.info["model"]["name"]: run.name for run in loaders.known()[0]}
 rows = []
 for claim in papers.CLAIMS:
     ours = measured["results"].get(claim.model, {})

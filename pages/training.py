@@ -28,14 +28,16 @@ if loaders.has(run, "history.csv"):
     left, right = widgets.side_by_side(2)
     with left:
         widgets.show(
-            charts.losses(history),
+            loaders.once(charts.losses, history),
             "loss",
             "The loss is what training lowers. Where it rises on the validation faces while it falls on the training "
             "faces, the network fits those and no longer what faces have in common.",
         )
     with right:
         widgets.show(
-            charts.accuracy_curves(history), "accuracy", "The weights of the best epoch are the ones that were kept."
+            loaders.once(charts.accuracy_curves, history),
+            "accuracy",
+            "The weights of the best epoch are the ones that were kept.",
         )
 elif not run.members:
     st.info("This run has no history of its training.", icon=":material/info:")
@@ -48,7 +50,7 @@ if study := run.study():
     )
     if study.best:
         widgets.show(
-            charts.search_parameters(study),
+            loaders.once(charts.search_parameters, study),
             "search-parameters",
             "Each line is one trial, from its parameters down to the accuracy that it reached: thick the best, violet the four "
             "after it, dashed those that were stopped early.",
@@ -56,12 +58,12 @@ if study := run.study():
         left, right = widgets.side_by_side(2)
         with left:
             widgets.show(
-                charts.search_history(study),
+                loaders.once(charts.search_history, study),
                 "search-history",
                 "A dot is a trial, the line the best complete one so far. The first trials are drawn at random, later ones "
                 "where earlier ones did well.",
             )
-        if weights := charts.importances(study):
+        if weights := loaders.once(charts.importances, study):
             with right:
                 widgets.show(
                     weights,
@@ -69,9 +71,11 @@ if study := run.study():
                     f"Estimated from the {len(study.of('complete'))} complete trials (fANOVA): a hint, not a measurement.",
                 )
     with st.expander("All trials"):
-        widgets.table(tables.trials(study), "trials", "Parameters, outcome and validation accuracy of every trial")
+        widgets.table(
+            loaders.once(tables.trials, study), "trials", "Parameters, outcome and validation accuracy of every trial"
+        )
 
-layers = tables.layers(run)
+layers = loaders.once(tables.layers, run)
 if not layers.empty:
     widgets.section("Model", "Output shapes are height × width × channels, or the length of a vector.")
     widgets.table(

@@ -1,20 +1,23 @@
 """What pages read, cached: runs, their predictions and averages, predictors, and the pictures of datasets where they are.
 
 Caches are keyed by the run's folder and the time its ``run.json`` was written, so that a run which is trained again, renamed or
-deleted never shows old numbers. Nothing that a visitor uploads passes through here.
+deleted never shows old numbers; figures and tables by all that they are made of. All visitors share what is cached, so nobody
+may change it. Nothing that a visitor uploads passes through here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import pickle  # noqa: TID251 - nothing is unpickled: a quick way to the bytes of anything, for a key
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from .. import comparison, config, datasets, preprocess
+from .. import comparison, config, datasets, preprocess, runs
 from ..comparison import Comparison
 from ..datasets import Dataset
 from ..errors import FerError
@@ -25,13 +28,25 @@ from . import progress
 
 PORTRAIT = Path(__file__).resolve().parents[2] / "static" / "portrait.jpg"
 """The sample portrait; ``static/README.md`` says where it is from."""
+T = TypeVar("T")
 CONTEXT = preprocess.Framing(scale=1.3)
 """How much of a photo is shown around a labelled box."""
+
+
+def known() -> tuple[list[Run], list[str]]:
+    """Return what ``runs.list_runs`` does, read again when a run has come, gone or changed."""
+    return _known(tuple((str(folder), _stamp(folder)) for folder in runs.run_folders()))
 
 
 def run(folder: Path) -> Run:
     """Return a run whose files are those that were written. Raises ``RunError`` naming the one that is not."""
     return _run(str(folder), _stamp(folder))
+
+
+def once(make: Callable[..., T], *given: Any, **options: Any) -> T:
+    """Return ``make(*given, **options)``, a figure or a table, which is made when a visitor asks for it first."""
+    key = hashlib.blake2b(pickle.dumps((given, options)), digest_size=16).hexdigest()
+    return _once(f"{make.__module__}.{make.__qualname__}", key, make, given, options)
 
 
 def has(run: Run, file: str) -> bool:
@@ -43,9 +58,7 @@ def predictions(run: Run, dataset: str, head: str | None = None) -> pd.DataFrame
     """Return the test predictions of a run on a dataset, of the head that its metrics are about; empty where it has none."""
     if not has(run, "predictions.parquet"):
         return pd.DataFrame()
-    table = _predictions(str(run.path), _stamp(run.path))
-    head = head or run.metrics(dataset).get("head")
-    return table[(table["dataset"] == dataset) & (table["head"] == head)].dropna(axis="columns", how="all")
+    return _predictions(str(run.path), dataset, head or run.metrics(dataset).get("head"), _stamp(run.path))
 
 
 def averages(run: Run, kind: str) -> dict[str, np.ndarray]:
@@ -74,16 +87,16 @@ def predictor(run: Run, head: str | None = None, *, tiles: bool = True) -> Predi
     return _predictor(str(run.path), head or run.default_head, tiles, _stamp(run.path))
 
 
-def compared(runs: tuple[Run, ...], dataset: str, reference: Run) -> Comparison:
+def compared(chosen: tuple[Run, ...], dataset: str, reference: Run) -> Comparison:
     """Return a comparison of runs on the test faces of a dataset."""
-    stamps = tuple(_stamp(run.path) for run in (*runs, reference))
-    return _compared(tuple(run.path for run in runs), reference.path, dataset, stamps)
+    stamps = tuple(_stamp(run.path) for run in (*chosen, reference))
+    return _compared(tuple(run.path for run in chosen), reference.path, dataset, stamps)
 
 
-def times(result: Comparison, runs: Mapping[str, Run]) -> dict[str, float]:
+def times(result: Comparison, chosen: Mapping[str, Run]) -> dict[str, float]:
     """Return the milliseconds that each run of a comparison takes for a face, measured once a server, with progress."""
     rows = progress.counted(result.rows, len(result.rows), "Measuring network", at_once=True)
-    return {row.run: _milliseconds(runs[row.run].path, result.dataset, _stamp(runs[row.run].path)) for row in rows}
+    return {row.run: _milliseconds(chosen[row.run].path, result.dataset, _stamp(chosen[row.run].path)) for row in rows}
 
 
 def pictures(name: str) -> tuple[Dataset | None, str]:
@@ -128,17 +141,28 @@ def _stamp(folder: Path) -> int:
     return (folder / "run.json").stat().st_mtime_ns
 
 
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _known(stamps: tuple[tuple[str, int], ...]) -> tuple[list[Run], list[str]]:
+    return runs.list_runs()
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _once(name: str, key: str, _make: Callable[..., T], _given: tuple[Any, ...], _options: dict[str, Any]) -> T:
+    return _make(*_given, **_options)
+
+
 @st.cache_resource(max_entries=16, show_spinner=False)
 def _run(folder: str, stamp: int) -> Run:
     return Run.load(folder)
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _predictions(folder: str, stamp: int) -> pd.DataFrame:
-    return Run.load(folder, verify=False).predictions()
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _predictions(folder: str, dataset: str, head: str | None, stamp: int) -> pd.DataFrame:
+    table = Run.load(folder, verify=False).predictions()
+    return table[(table["dataset"] == dataset) & (table["head"] == head)].dropna(axis="columns", how="all")
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _averages(folder: str, stamp: int) -> dict[str, np.ndarray]:
     with np.load(Run.load(folder, verify=False).file("averages.npz"), allow_pickle=False) as stored:
         return {key: _spread(stored[key].astype(np.float32)) for key in stored.files}
@@ -156,8 +180,8 @@ def _predictor(folder: str, head: str, tiles: bool, stamp: int) -> Predictor:
 
 @st.cache_data(max_entries=16, show_spinner="Comparing …")
 def _compared(folders: tuple[Path, ...], reference: Path, dataset: str, stamps: tuple[int, ...]) -> Comparison:
-    runs = [Run.load(folder, verify=False) for folder in folders]
-    return comparison.compare(runs, dataset, reference=Run.load(reference, verify=False))
+    chosen = [Run.load(folder, verify=False) for folder in folders]
+    return comparison.compare(chosen, dataset, reference=Run.load(reference, verify=False))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -19,7 +19,7 @@ _NOT_YOURS = "Only whoever may train here may rename or delete runs."
 
 def choose() -> None:
     """Draw the picker into the sidebar; pages then ask ``current`` for the run."""
-    known, refused = runs.list_runs()
+    known, refused = loaders.known()
     names = [run.name for run in known]
     asked = st.query_params.get(KEY)
     if names and asked and asked not in names:

@@ -72,8 +72,8 @@ def show(figure: Figure, key: str, explanation: str = "", *, clickable: bool = F
         with st.popover("", type="tertiary", icon=":material/download:", help="Download this chart", key=f"{key}-get"):
             _download("Numbers (CSV)", lambda: figure.data.to_csv(index=False), f"{key}.csv", "text/csv")
             _download("Picture (PNG)", figure.png, f"{key}.png", "image/png")
-    event = st.altair_chart(
-        figure.chart, width="stretch", alt=figure.alt, key=key, on_select="rerun" if clickable else "ignore"
+    event = st.vega_lite_chart(
+        figure.spec, width="stretch", alt=figure.alt, key=key, on_select="rerun" if clickable else "ignore"
     )
     if explanation:
         st.caption(explanation)
