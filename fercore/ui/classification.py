@@ -25,6 +25,8 @@ from . import loaders
 
 LONGEST = 1280
 """Photos are shown with their longer side no longer than this many pixels."""
+SHORTEST = 960
+"""A JPEG is decoded for showing at a reduced scale while its shorter side keeps this many pixels."""
 MOST_PHOTOS = 24
 """Photos that are answered at once."""
 MOST_RUNS = 4
@@ -65,9 +67,9 @@ def classify(run: Run, head: str, name: str, data: bytes) -> Photo:
 @st.cache_data(scope="session", max_entries=MOST_PHOTOS * MOST_RUNS, show_spinner="Looking for faces …")
 def _classify(name: str, files: dict[str, str], head: str, data: bytes, *, _run: Run) -> Photo:
     with _SEATS:
-        pixels = images.load_image(data)
-        faces = loaders.predictor(_run, head).predict(pixels)
-        _, jpeg = cv2.imencode(".jpg", draw(pixels, faces)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        faces = loaders.predictor(_run, head).predict(data)
+        pixels, reduced = images.load_scaled(data, SHORTEST)
+        _, jpeg = cv2.imencode(".jpg", draw(pixels, faces, reduced)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
     return Photo("", tuple(faces), jpeg.tobytes())
 
 
@@ -85,14 +87,17 @@ def describe(photo: Photo) -> str:
     )
 
 
-def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
-    """Return a photo, scaled down to ``LONGEST``, with a numbered box around each face; an uncertain face's is dashed."""
+def draw(pixels: np.ndarray, faces: Sequence[Face], reduced: float = 1.0) -> np.ndarray:
+    """Return a photo, scaled down to ``LONGEST``, with a numbered box around each face; an uncertain face's is dashed.
+
+    ``reduced`` is the scale of the pixels, where they are those of a photo smaller than the faces were found in.
+    """
     scale = min(1.0, LONGEST / max(pixels.shape[:2]))
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     canvas = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) if scale < 1 else pixels.copy()
     line = max(2, round(max(size) / 320))
     for number, face in enumerate(faces, 1):
-        left, top, width, height = (round(value * scale) for value in face.box)
+        left, top, width, height = (round(value * scale * reduced) for value in face.box)
         shade = colours(face.probabilities)[face.label]
         colour = _rgb(shade)
         corners = [(left, top), (left + width, top), (left + width, top + height), (left, top + height)]
