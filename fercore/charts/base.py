@@ -21,6 +21,8 @@ MUTED = COLOURS["neutral"]
 SERIES: tuple[str, ...] = (ACCENT, FURTHER_COLOURS[3], FURTHER_COLOURS[2], FURTHER_COLOURS[6])
 """Lines that are no classes: the heads of a network."""
 INK = "currentColor"
+NARROW = "width < 420"
+"""When the names of seven columns do not fit above them."""
 FULL = 0.75
 """From this share of the darkest cell on, white text is easier to read on the accent than the page's own."""
 
@@ -105,6 +107,29 @@ def percent_axis(field: str, title: str) -> alt.X:
 def name_axis(limit: int = 160) -> alt.Axis:
     """Return an axis that shows every name, without lines."""
     return alt.Axis(labelLimit=limit, labelOverlap=False, domain=False, ticks=False)
+
+
+def cell_axis(limit: int = 90) -> alt.Axis:
+    """Return the axis of a table's rows, without lines."""
+    return alt.Axis(labelLimit=limit, labelOverlap=False, labelPadding=6, domain=False, ticks=False)
+
+
+def column_axis() -> alt.Axis:
+    """Return the axis of a table's columns, above it; with room for the slanted names of narrow ones at any width.
+
+    A chart finds out how wide it is after it has set its room aside.
+    """
+    axis = cell_axis()
+    axis.orient = "top"
+    axis.labelAngle = alt.ExprRef(f"{NARROW} ? -45 : 0")
+    axis.labelAlign = alt.ExprRef(f"{NARROW} ? 'left' : 'center'")
+    axis.minExtent = 44
+    return axis
+
+
+def cell_size(largest: int = 13) -> alt.ExprRef:
+    """Return the size of the numbers in a table's cells: smaller where they would touch."""
+    return alt.ExprRef(f"width < 230 ? {largest - 3} : {largest}")
 
 
 def height(rows: int, step: int) -> int:

@@ -9,7 +9,21 @@ import altair as alt
 import pandas as pd
 
 from ..comparison import Comparison
-from .base import ACCENT, FULL, INK, MUTED, Figure, class_colour, dataset_title, height, name_axis, sentence
+from .base import (
+    ACCENT,
+    FULL,
+    INK,
+    MUTED,
+    Figure,
+    cell_axis,
+    cell_size,
+    class_colour,
+    column_axis,
+    dataset_title,
+    height,
+    name_axis,
+    sentence,
+)
 
 
 def class_changes(comparison: Comparison) -> Figure | None:
@@ -98,22 +112,16 @@ def _cells(data: pd.DataFrame) -> alt.LayerChart:
     data = data.assign(
         amount=data["change"].abs(), way=["gain" if change >= 0 else "loss" for change in data["change"]]
     )
-    narrow = "width < 420"
-    turned = {
-        "labelAngle": alt.ExprRef(f"{narrow} ? -45 : 0"),
-        "labelAlign": alt.ExprRef(f"{narrow} ? 'left' : 'center'"),
-    }
-    axis = {"labelOverlap": False, "domain": False, "ticks": False, "labelPadding": 6}
     encoded = alt.Chart(data).encode(
-        x=alt.X("class:N", title=None, sort=None, axis=alt.Axis(orient="top", labelLimit=90, **turned, **axis)),
-        y=alt.Y("run:N", title=None, sort=None, axis=alt.Axis(labelLimit=160, **axis)),
+        x=alt.X("class:N", title=None, sort=None, axis=column_axis()),
+        y=alt.Y("run:N", title=None, sort=None, axis=cell_axis(160)),
     )
     cells = encoded.mark_rect(cornerRadius=3, stroke=MUTED, strokeOpacity=0.25).encode(
         color=alt.Color("way:N", scale=alt.Scale(domain=["gain", "loss"], range=[ACCENT, "#D55E00"]), legend=None),
         fillOpacity=alt.FillOpacity("amount:Q", scale=alt.Scale(domain=[0, edge], range=[0, 1]), legend=None),
         tooltip=_tips(),
     )
-    text = encoded.mark_text(fontSize=13, tooltip=None).encode(
+    text = encoded.mark_text(fontSize=cell_size(), tooltip=None).encode(
         text=alt.Text("change:Q", format="+.0f"),
         color=alt.condition(f"datum.amount > {FULL * edge}", alt.value("white"), alt.value(INK)),
     )

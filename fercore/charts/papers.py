@@ -44,7 +44,9 @@ def protocols(results: Mapping[str, Mapping[str, Any]]) -> Figure:
         "split:N",
         title=None,
         scale=alt.Scale(domain=domain, range=list(COLOURS.values())),
-        legend=alt.Legend(orient="top", symbolType="circle", symbolOpacity=1),
+        legend=alt.Legend(
+            orient="top", columns=alt.ExprRef("width < 340 ? 2 : 3"), symbolType="circle", symbolOpacity=1
+        ),
     )
     y = alt.Y("network:N", title=None, sort=list(results), axis=name_axis())
     tips = [alt.Tooltip("network:N", title="Network"), alt.Tooltip("split:N", title="Split"), *tooltips("Accuracy (%)")]

@@ -19,7 +19,10 @@ from .base import (
     MUTED,
     SCORES,
     Figure,
+    cell_axis,
+    cell_size,
     class_colour,
+    column_axis,
     dataset_title,
     height,
     name_axis,
@@ -71,15 +74,9 @@ def confusion(metrics: Mapping[str, Any], *, shares: bool = True) -> Figure:
     else:
         title = f"The most frequent mistake is {worst['true']} taken for {worst['predicted']}: {worst['faces']:,} faces"
     top = float(data[value].max()) or 1.0
-    narrow = "width < 420"
-    turned = {
-        "labelAngle": alt.ExprRef(f"{narrow} ? -45 : 0"),
-        "labelAlign": alt.ExprRef(f"{narrow} ? 'left' : 'center'"),
-    }
-    axis = {"labelOverlap": False, "labelLimit": 90, "domain": False, "ticks": False, "labelPadding": 6}
     encoded = alt.Chart(data).encode(
-        x=alt.X("predicted:N", title="Predicted", sort=labels, axis=alt.Axis(orient="top", **turned, **axis)),
-        y=alt.Y("true:N", title="True", sort=labels, axis=alt.Axis(**axis)),
+        x=alt.X("predicted:N", title="Predicted", sort=labels, axis=column_axis()),
+        y=alt.Y("true:N", title="True", sort=labels, axis=cell_axis()),
     )
     tips = [
         alt.Tooltip("true:N", title="True"),
@@ -92,7 +89,7 @@ def confusion(metrics: Mapping[str, Any], *, shares: bool = True) -> Figure:
         fillOpacity=alt.FillOpacity(f"{value}:Q", scale=alt.Scale(domain=[0, top], range=[0, 1]), legend=None),
         tooltip=tips,
     )
-    text = encoded.mark_text(fontSize=13, tooltip=None).encode(
+    text = encoded.mark_text(fontSize=cell_size(), tooltip=None).encode(
         text=alt.Text(f"{value}:Q", format=".0f" if shares else ","),
         color=alt.condition(f"datum.{value} > {FULL * top}", alt.value("white"), alt.value(INK)),
     )
