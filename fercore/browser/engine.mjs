@@ -67,6 +67,18 @@ export function halved(image, times) {
   return halved({ data, width, height }, times - 1);
 }
 
+/** Return a part of a picture: columns from x0 to x1 and rows from y0 to y1, ends excluded. */
+function cropped(image, x0, y0, x1, y1) {
+  if (!x0 && !y0 && x1 === image.width && y1 === image.height) return image;
+  const [width, height] = [x1 - x0, y1 - y0];
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let row = 0; row < height; row++) {
+    const from = 4 * ((y0 + row) * image.width + x0);
+    data.set(image.data.subarray(from, from + 4 * width), 4 * row * width);
+  }
+  return { data, width, height };
+}
+
 /** Scale a square of a picture to RGB bytes (size, size, 3); what reaches outside the picture is black (faces.cut). */
 export function cutLook(image, left, top, side, size) {
   const canvas = new Uint8Array(size * size * 3);
@@ -78,21 +90,22 @@ export function cutLook(image, left, top, side, size) {
   if (x0 >= x1 || y0 >= y1) return canvas;
   const width = Math.max(1, rint((x1 - x0) * scale));
   const height = Math.max(1, rint((y1 - y0) * scale));
+  const part = halved(cropped(image, x0, y0, x1, y1), Math.max(0, Math.floor(Math.log2(1 / scale))));
   const taps = scale < 1 ? areaTaps : linearTaps;
-  const columns = taps(x1 - x0, width);
-  const rows = taps(y1 - y0, height);
+  const columns = taps(part.width, width);
+  const rows = taps(part.height, height);
   const x = clamp(rint((x0 - left) * scale), 0, size - 1);
   const y = clamp(rint((y0 - top) * scale), 0, size - 1);
   const shown = Math.min(width, size - x);
-  const line = new Float64Array((x1 - x0) * 3); // one output row, not yet scaled along x
+  const line = new Float64Array(part.width * 3); // one output row, not yet scaled along x
   for (let row = 0; row < Math.min(height, size - y); row++) {
     line.fill(0);
     rows.weights[row].forEach((weight, i) => {
-      let from = 4 * ((y0 + rows.first[row] + i) * image.width + x0);
+      let from = 4 * (rows.first[row] + i) * part.width;
       for (let to = 0; to < line.length; to += 3, from += 4) {
-        line[to] += weight * image.data[from];
-        line[to + 1] += weight * image.data[from + 1];
-        line[to + 2] += weight * image.data[from + 2];
+        line[to] += weight * part.data[from];
+        line[to + 1] += weight * part.data[from + 1];
+        line[to + 2] += weight * part.data[from + 2];
       }
     });
     let to = ((y + row) * size + x) * 3;
