@@ -113,6 +113,25 @@ def study() -> str:
     return _block("\n\n".join(textwrap.fill(block, 120, break_long_words=False) for block in blocks)) if blocks else ""
 
 
+def goals() -> str:
+    """Return how far the default run is on its own test splits from what the project is after, as a Markdown table."""
+    from fercore.cards import interval
+    from fercore.runs import Run, find
+
+    run, first = Run.load(find()), Run.load(ROOT / "artifacts" / "expw-report-cnn")
+    expw, report = (each.metrics("expw")["balanced_accuracy"]["value"] for each in (run, first))
+    fer2013 = run.metrics("fer2013")
+    rows = [
+        (f"| `{run.name}` |", "measured", "wanted"),
+        ("| FER2013 PrivateTest, accuracy |", interval(fer2013["accuracy"]), "71%"),
+        ("| FER+ test, majority of the votes, accuracy |", interval(run.metrics("ferplus")["accuracy"]), "85%"),
+        (f"| ExpW subset, balanced accuracy over that of `{first.name}` |", f"{expw / report:.2f} times", "1.65 times"),
+        ("| FER2013 PrivateTest, calibration error |", interval(fer2013["ece"]), "3.0%"),
+    ]
+    lines = [f"{name} {measured} | {wanted} |" for name, measured, wanted in rows]
+    return _block("\n".join([lines[0], "| --- | --- | --- |", *lines[1:]]))
+
+
 def papers() -> str:
     """Return what the papers claim on CK+ beside what was measured under both ways to split; nothing without a measurement."""
     from fercore import papers

@@ -205,6 +205,14 @@ def test_figures_sit_on_a_light_and_on_a_dark_page(figures: dict[str, Figure]) -
         assert "background" not in figure.chart.to_dict(), name
 
 
+def test_a_page_gets_the_chart_with_the_rows_that_it_draws(figures: dict[str, Figure]) -> None:
+    for name, figure in figures.items():
+        whole = figure.chart.to_dict()
+        rows = whole.pop("datasets")
+        assert {key: table.to_pylist() for key, table in figure.spec["datasets"].items()} == rows, name
+        assert {"config": whole["config"], **figure.spec, "datasets": rows} == whole | {"datasets": rows}, name
+
+
 def test_accuracies_name_the_best_run(tmp_path: Path) -> None:
     runs = [made_run(tmp_path, name, seed=seed, faces=200) for name, seed in (("one", 1), ("two", 2))]
     best = max(runs, key=lambda run: run.metrics()["accuracy"]["value"])

@@ -60,9 +60,9 @@ SHIPPED: tuple[Shipped, ...] = (
         "distilled",
         model="transfer",
         changes={
-            "epochs": 8,
+            "epochs": 12,
             "size": 112,
-            "learning_rate": 0.008,
+            "learning_rate": 0.01,
             "precision": "bfloat16",
             "teacher": "ensemble",
             "options": {"weights": "transfer"},
