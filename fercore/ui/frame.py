@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartParser
 from streamlit.navigation.page import Page
 
 from ..errors import FerError
-from . import departed, picker, uploads
+from . import departed, picker, uploads, url
 from .text import plain
 
 STYLE = Path(__file__).with_name("style.css")
@@ -24,6 +24,7 @@ def run(page: Page) -> None:
     uploads.bound()
     departed.watch()
     st.html(STYLE)
+    url.settle()
     try:
         picker.choose()
         st.session_state[_INSIDE] = True

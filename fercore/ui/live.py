@@ -21,7 +21,7 @@ from .. import images, runs
 from ..browser import assets
 from ..errors import FerError
 from ..runs import Run
-from . import loaders, picker, widgets
+from . import loaders, picker, url, widgets
 
 KEY = "live"
 HEAD = "head"
@@ -35,7 +35,7 @@ MOST_SITTINGS = 50
 MOST_LABELS = 100
 _ANSWER = "live_answer"
 _SITTINGS = "live_sittings"
-_CHOICE = "live_choice"
+_CHOSEN = "live_chosen"
 
 
 Respond = Callable[[str | None, float], None]
@@ -60,6 +60,7 @@ def camera(run: Run, *, marks: Sequence[float] = (), respond: Respond | None = N
     Raises:
         FerError: the detector is missing or damaged.
     """
+    st.session_state[_CHOSEN] = False
     head = chosen_head(run)
     known, _ = runs.list_runs(run.path.parent)
     assets.sweep(STATIC, [digest for other in known for digest in other.info["files"].values()])
@@ -80,8 +81,7 @@ def camera(run: Run, *, marks: Sequence[float] = (), respond: Respond | None = N
 
 @st.fragment
 def _mounted(run: Run, head: str, data: dict[str, Any], respond: Respond | None) -> None:
-    if choice := st.session_state.pop(_CHOICE, None):
-        st.query_params.update(choice)
+    if st.session_state.get(_CHOSEN):
         st.rerun(scope="app")
     if respond:
         respond(*lasting(_told("lasting"), run.head(head).labels))
@@ -134,13 +134,19 @@ def _told(event: str) -> Any:
 def _choose_run() -> None:
     name = _told("run")
     if name in [folder.name for folder in runs.run_folders()]:
-        st.session_state[_CHOICE] = {picker.KEY: name}
+        _choose(picker.KEY, name)
 
 
 def _choose_head(run: Run) -> None:
     name = _told("head")
     if isinstance(name, str) and name in run.heads:
-        st.session_state[_CHOICE] = {HEAD: name}
+        _choose(HEAD, name)
+
+
+def _choose(key: str, name: str) -> None:
+    """Write a choice into the URL; the fragment then has the whole page follow it, and tries again until it has."""
+    url.put(key, name)
+    st.session_state[_CHOSEN] = True
 
 
 def _look(run: Run, head: str) -> None:

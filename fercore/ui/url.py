@@ -8,10 +8,48 @@ writes the URL. ``bind="query-params"`` would do the same, but makes ``st.switch
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
+
+SETTLING = 3.0
+"""Seconds from the page's next start in which a value that was ``put`` outlasts the one it replaced."""
+_PUT = "url_put"
+
+
+def put(key: str, value: str) -> None:
+    """Write a value that a component chose, so that it lasts.
+
+    A component's next event may leave the browser before the page has followed: it brings back the old URL, or the old value
+    of a widget that shows the same choice. ``settle`` and the widgets' callback know such a value for an old one.
+    """
+    st.session_state.setdefault(_PUT, {})[key] = _Put(value, st.query_params.get(key))
+    st.query_params[key] = value
+
+
+def settle() -> None:
+    """Write again what was ``put`` a moment ago, where the old value came back; called once as a page starts."""
+    kept = st.session_state.get(_PUT, {})
+    for key, each in list(kept.items()):
+        each.until = min(each.until, time.monotonic() + SETTLING)
+        if each.is_over():
+            del kept[key]
+        elif st.query_params.get(key) == each.before:
+            st.query_params[key] = each.value
+
+
+@dataclasses.dataclass
+class _Put:
+    value: str
+    before: str | None
+    until: float = math.inf
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self.until
 
 
 def choice(
@@ -109,6 +147,9 @@ def _tied(
 
 def _store(key: str, write: Callable[[Any], str], default: Any, resets: Sequence[str]) -> None:
     value = st.session_state[key]
+    newer = st.session_state.get(_PUT, {}).get(key)
+    if newer and value == newer.before and not newer.is_over():
+        return
     forget(*resets)
     if value is None or value == default:
         forget(key)
