@@ -29,7 +29,13 @@ from fercore.config import data_dir  # noqa: E402
 from fercore.errors import FerError  # noqa: E402
 
 DATASETS = ("fer2013", "ferplus", "expw")
-BASE: dict[str, Any] = {"size": 64, "options": {}, "shares": {"expw": 0.25}, "class_weight": 0.25}
+BASE: dict[str, Any] = {
+    "size": 64,
+    "options": {},
+    "shares": {"expw": 0.25},
+    "class_weight": 0.25,
+    "precision": "bfloat16",
+}
 """What every variant sets in place of the transfer network's own recipe."""
 Train = Callable[[Mapping[str, Any], bool], dict[str, float]]
 """From the changes of a recipe, and whether one head learns the blended labels, to the accuracy by source."""
