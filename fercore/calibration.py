@@ -160,6 +160,35 @@ def fit_temperature(labels: ArrayLike, logits: ArrayLike) -> float:
     return float(np.exp(middle))
 
 
+def fit_shares(likelihoods: ArrayLike) -> np.ndarray:
+    """Return how much each of M runs should count in a weighted average of what they say: (M,) float64, 1 in all.
+
+    The log loss of the average's probability of the true label is least there. It is convex in the shares, and the EM
+    algorithm for the weights of a mixture (Dempster, Laird and Rubin, 1977) lowers it with each step.
+
+    Args:
+        likelihoods: (N, M), the probability that each run gave to the true label of each face.
+
+    Raises:
+        DataError: not such an array, a value outside 0 to 1, or a face of which no run gives its label any chance.
+    """
+    given = check_scores(likelihoods, name="likelihoods")
+    if given.min() < 0 or given.max() > 1:
+        raise DataError("likelihoods: expected probabilities, got a value outside 0 to 1")
+    if not given.any(axis=1).all():
+        raise DataError("likelihoods: no run gives the true label of one face any chance")
+    shares = np.full(given.shape[1], 1 / given.shape[1])
+    for _ in range(2000):
+        weighted = shares * given
+        shares = (weighted / weighted.sum(axis=1, keepdims=True)).mean(axis=0)
+    return shares
+
+
+def logarithms(probabilities: ArrayLike) -> np.ndarray:
+    """Return the logits (..., K) float32 of averaged probabilities; none is taken for less than 1e-9."""
+    return np.log(np.maximum(probabilities, 1e-9)).astype(np.float32)
+
+
 def bin_numbers(confidence: np.ndarray, bins: int) -> np.ndarray:
     """Return which of ``bins`` equal-width bins (i / bins, (i + 1) / bins] each confidence (N,) falls into.
 

@@ -252,15 +252,16 @@ class Predictor:
     def logits(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Return (N, K) logits before this run's temperature.
 
-        An ensemble's are the logarithms of the average of its members' calibrated probabilities.
+        An ensemble's are the logarithms of the average of its members' calibrated probabilities, weighted by their shares.
         """
         if self.run.kind == "network":
             return self.networks[0].infer(crops[0], self.head.name)
-        total = sum(
-            calibration.softmax(network.infer(part, self.head.name), network.run.head(self.head.name).temperature)
-            for network, part in zip(self.networks, crops, strict=True)
+        mean = sum(
+            share
+            * calibration.softmax(network.infer(part, self.head.name), network.run.head(self.head.name).temperature)
+            for network, share, part in zip(self.networks, self.run.shares, crops, strict=True)
         )
-        return np.log(np.maximum(total / len(self.networks), 1e-9)).astype(np.float32)
+        return calibration.logarithms(mean)
 
     def embed(self, image: images.Source, boxes: Sequence | np.ndarray, framing: str = "detector") -> np.ndarray:
         """Return the network's features of given boxes: (N, D) float32; an ensemble's are its members' side by side.

@@ -23,6 +23,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import reprlib
@@ -134,6 +135,12 @@ class Run:
     def members(self) -> list[str]:
         """Names of the runs that an ensemble averages, folders beside it; empty for a network."""
         return list(self.info["members"]) if self.kind == "ensemble" else []
+
+    @property
+    def shares(self) -> list[float]:
+        """How much each of an ensemble's members counts, 1 in all; equal where the run says nothing. Empty for a network."""
+        equal = [1 / len(self.members)] * len(self.members) if self.members else []
+        return list(self.info.get("shares", equal))
 
     def head(self, name: str | None = None) -> Head:
         """Return a head by name, or the default one.
@@ -511,6 +518,10 @@ def _check(run: Run) -> None:
             check_name(member)
         if len(set(members)) < len(members) or run.name in members:
             raise RunError("an ensemble's members must be different runs, and not itself")
+        shares = run.info.get("shares", run.shares)
+        numbers = isinstance(shares, list) and all(type(share) in (int, float) and 0 <= share <= 1 for share in shares)
+        if not numbers or len(shares) != len(members) or abs(math.fsum(shares) - 1) > 1e-6:
+            raise RunError(f"shares: expected {len(members)} numbers from 0 to 1 that sum to 1")
     for framing in ("detector", "crop"):
         run.framings[framing]
     for section in ("datasets", "metrics"):

@@ -108,11 +108,15 @@ def made_run(
     return runs.write(folder / name, info, files)
 
 
-def made_ensemble(folder: Path, name: str, members: Sequence[runs.Run]) -> runs.Run:
+def made_ensemble(
+    folder: Path, name: str, members: Sequence[runs.Run], shares: Sequence[float] | None = None
+) -> runs.Run:
     """Write an ensemble of runs that stand in ``folder``; it has no network and no history of its own."""
     first = members[0].info
     kept = ("created", "framings", "heads", "default_head", "datasets", "machine", "packages", "metrics")
     info = {"kind": "ensemble", "members": [member.name for member in members], **{key: first[key] for key in kept}}
+    if shares:
+        info["shares"] = list(shares)
     files = {key: members[0].file(key) for key in ("predictions.parquet", "dataset.json")}
     return runs.write(folder / name, info, files)
 

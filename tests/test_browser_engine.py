@@ -73,7 +73,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heads = {"consensus": ("angry", "happy", "sad"), "fer2013": ("happy", "sad", "glad", "mad")}
     members = [made_run(folder, f"made-{seed}", heads=heads, faces=60, seed=seed) for seed in (1, 2)]
     made_run(folder, "unused", heads=heads, faces=60, seed=3)
-    made_ensemble(folder, "pair", members)
+    made_ensemble(folder, "pair", members, shares=(0.7, 0.3))
     return folder
 
 

@@ -13,6 +13,7 @@ from fercore.calibration import (
     abstention,
     choose_threshold,
     expected_calibration_error,
+    fit_shares,
     fit_temperature,
     reliability_bins,
     softmax,
@@ -76,6 +77,31 @@ def test_temperature_stays_within_its_bounds_and_is_1_where_it_makes_no_differen
     assert fit_temperature(labels, np.full((5, 5), 3.7)) == pytest.approx(1)
     # Two right answers to one wrong, each 4 ahead of one other class: sure to 2/3 where 4 / T = log 2.
     assert fit_temperature([0, 0, 1], [[4, 0]] * 3) == pytest.approx(4 / np.log(2))
+
+
+@pytest.mark.parametrize("wanted", [(0.7, 0.3), (0.2, 0.5, 0.3)])
+def test_shares_are_where_scipy_finds_the_least_log_loss(wanted):
+    from scipy import optimize
+
+    rng = np.random.default_rng(3)
+    given = rng.dirichlet(np.ones(5), (4000, len(wanted)))
+    mixed = np.einsum("m,nmk->nk", np.array(wanted), given)
+    labels = np.array([rng.choice(5, p=row / row.sum()) for row in mixed])
+    likelihoods = given[np.arange(len(labels)), :, labels]
+    shares = fit_shares(likelihoods)
+    assert shares == pytest.approx(wanted, abs=0.06)
+
+    def loss(weights):
+        return -np.log(likelihoods @ np.abs(weights) / np.abs(weights).sum()).mean()
+
+    least = optimize.minimize(loss, np.ones(len(wanted)), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10})
+    assert loss(shares) == pytest.approx(least.fun, abs=1e-6)
+
+
+def test_a_run_that_is_better_everywhere_gets_it_all_and_twins_share_equally():
+    good, bad = np.full(50, 0.9), np.full(50, 0.1)
+    assert fit_shares(np.stack([good, bad], axis=1)) == pytest.approx([1, 0], abs=1e-6)
+    assert fit_shares(np.stack([good, good], axis=1)) == pytest.approx([0.5, 0.5])
 
 
 def test_calibration_error_and_bars_of_a_case_worked_by_hand():
@@ -166,6 +192,8 @@ GOOD = np.full((2, 4), 0.25)
         (lambda: softmax([1.0, 2.0], float("nan")), ConfigError, "temperature"),
         (lambda: fit_temperature([0, 1], [[0.0, np.inf], [0, 1]]), DataError, "logits: row 0"),
         (lambda: fit_temperature([0], GOOD), DataError, "logits: expected 1 rows, as many as labels, got 2"),
+        (lambda: fit_shares([[0.5, 1.5]]), DataError, "likelihoods: expected probabilities"),
+        (lambda: fit_shares([[0.5, 0.5], [0.0, 0.0]]), DataError, "likelihoods: no run gives"),
         (lambda: expected_calibration_error([0, 4], GOOD), DataError, "labels: 4 at position 1 is outside 0 to 3"),
         (lambda: expected_calibration_error([0, -1], GOOD), DataError, "labels: -1 at position 1"),
         (lambda: expected_calibration_error([0.0, 1.0], GOOD), DataError, "labels: expected integers"),

@@ -84,6 +84,13 @@ def test_an_ensemble_teaches_with_all_its_members(folder, faces):
     np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-6)
 
 
+def test_members_teach_by_their_shares(folder, faces):
+    pair = [runs.Run.load(folder / name) for name in ("one", "two")]
+    each = [distil.probabilities(faces, run)["made"] for run in pair]
+    said = distil.probabilities(faces, made_ensemble(folder, "uneven", pair, shares=(0.8, 0.2)))["made"]
+    np.testing.assert_allclose(said, 0.8 * each[0] + 0.2 * each[1], atol=1e-6)
+
+
 def test_a_teacher_without_the_head_is_refused(folder, faces):
     with pytest.raises(ConfigError, match=r"teacher other: no labels in head 'made', expected 3"):
         distil.probabilities(faces, runs.Run.load(folder / "other"))

@@ -34,7 +34,7 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.mark.long
-def test_its_probabilities_are_the_members_average_with_a_temperature_of_its_own(place):
+def test_its_probabilities_are_the_members_weighted_average_with_a_temperature_of_its_own(place):
     folder = place / "runs"
     run = combine([folder / "seed-0", folder / "seed-1"], data=place / "faces", out=folder / "both")
     assert run.kind == "ensemble"
@@ -43,7 +43,8 @@ def test_its_probabilities_are_the_members_average_with_a_temperature_of_its_own
     photo = rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)
     boxes = [[0, 0, 60, 60]]
     members = [Predictor.load(folder / name).classify(photo, boxes, "crop") for name in run.members]
-    mean = np.mean(members, axis=0)
+    mean = np.average(members, axis=0, weights=run.shares)
+    assert sum(run.shares) == pytest.approx(1)
     expected = mean ** (1 / run.head().temperature)
     np.testing.assert_allclose(Predictor.load(run).classify(photo, boxes, "crop"), expected / expected.sum(), atol=1e-5)
     assert set(run.info["files"]) >= {"predictions.parquet", "dataset.json", "averages.npz", "README.md"}

@@ -143,6 +143,23 @@ def test_an_ensemble_is_the_average_of_its_members_calibrated_probabilities(
     assert np.allclose(found, flat / flat.sum(axis=1, keepdims=True), atol=1e-5)
 
 
+def test_an_ensembles_members_count_by_their_shares(folder: Path, portrait: np.ndarray) -> None:
+    crops = detector_crops(portrait)
+    three, other = (by_hand(folder / name, "fer2013", crops) for name in ("three", "other"))
+    info = Run.load(folder / "both").info | {"shares": [0.9, 0.1]}
+    run = runs.write(folder / "uneven", info, {"dataset.json": b"{}"}, overwrite=True)
+    flat = (0.9 * three + 0.1 * other) ** (1 / run.head("fer2013").temperature)
+    found = load(run, head="fer2013").classify(portrait, BOXES)
+    assert np.allclose(found, flat / flat.sum(axis=1, keepdims=True), atol=1e-5)
+    assert not np.allclose(found, load(folder / "both", head="fer2013").classify(portrait, BOXES), atol=1e-3)
+
+
+@pytest.mark.parametrize("shares", [[0.5], [0.9, 0.2], [1.5, -0.5], ["0.5", "0.5"], "half"])
+def test_shares_that_cannot_be_are_refused(folder: Path, shares: object) -> None:
+    with pytest.raises(RunError, match="shares: expected 2 numbers from 0 to 1 that sum to 1"):
+        runs.write(folder / "unfair", Run.load(folder / "both").info | {"shares": shares}, {}, overwrite=True)
+
+
 def test_many_faces_are_answered_as_one_by_one(folder: Path, portrait: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     boxes = np.concatenate([rng.uniform(0, 400, (150, 2)), rng.uniform(10, 150, (150, 2))], axis=1)

@@ -103,8 +103,9 @@ def settings(run: Run, head: str, static: Path) -> dict[str, Any]:
                 "input": {"size": network.input.size, "mean": network.input.mean, "std": network.input.std},
                 "framing": network.framings["detector"].to_dict(),
                 "temperature": network.head(head).temperature,
+                "share": share,
             }
-            for network in networks
+            for network, share in zip(networks, run.shares or [1.0], strict=True)
         ],
     }
 

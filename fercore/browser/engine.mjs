@@ -456,7 +456,7 @@ export class Engine {
     if (networks.length === 1) return { rows: answers[0].map((row) => softmax(row, temperature)), features };
     const rows = boxes.map((_, i) => {
       const members = answers.map((each, at) => softmax(each[i], networks[at].temperature));
-      const mean = labels.map((_, k) => members.reduce((sum, row) => sum + row[k], 0) / members.length);
+      const mean = labels.map((_, k) => members.reduce((sum, row, at) => sum + networks[at].share * row[k], 0));
       return softmax(mean.map((value) => Math.log(Math.max(value, 1e-9))), temperature);
     });
     return { rows, features };

@@ -68,23 +68,30 @@ def probabilities(faces: Faces, teacher: Run, *, progress: Progress | None = Non
                     f"teacher {run.name}: {found or 'no'} labels in head {head!r}, expected {labels.shape[1]}"
                 )
     members = [(run.input.size, _answer(Network(run, threads=2), list(faces.targets))) for run in runs]
-    return averaged(faces, members, progress=progress)
+    return averaged(faces, members, teacher.shares or [1.0], progress=progress)
 
 
 def averaged(
-    faces: Faces, members: Sequence[tuple[int, Answer]], *, progress: Progress | None = None
+    faces: Faces,
+    members: Sequence[tuple[int, Answer]],
+    shares: Sequence[float],
+    *,
+    progress: Progress | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the average (N, K) a head over networks, given as the side of their faces and what answers, and mirror images."""
+    """Return the average (N, K) a head over networks, given as the side of their faces and what answers, and mirror images.
+
+    ``shares`` says how much each network counts, 1 in all.
+    """
     total = {head: np.zeros(labels.shape, np.float64) for head, labels in faces.targets.items()}
     starts = range(0, len(faces), BATCH)
     for start in progress(starts) if progress else starts:
         rows = range(start, min(start + BATCH, len(faces)))
-        for size, answer in members:
+        for (size, answer), share in zip(members, shares, strict=True):
             upright = np.stack([_crop(faces, row, size) for row in rows])
             for crops in (upright, np.ascontiguousarray(upright[:, :, ::-1])):
                 for head, probabilities in answer(crops).items():
-                    total[head][rows] += probabilities
-    return {head: (values / (2 * len(members))).astype(np.float32) for head, values in total.items()}
+                    total[head][rows] += share / 2 * probabilities
+    return {head: values.astype(np.float32) for head, values in total.items()}
 
 
 def _answer(network: Network, heads: list[str]) -> Answer:

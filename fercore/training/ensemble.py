@@ -1,11 +1,12 @@
-"""Several runs that answer together: the average of what their calibrated heads say, calibrated once more.
+"""Several runs that answer together: the weighted average of what their calibrated heads say, calibrated once more.
 
-Nothing is trained. The run that is written names its members, which stay folders beside it; it serves as a run like any other
-and as a teacher (see ``distil``).
+Nothing is trained; validation says how much each counts. The run that is written names its members, which stay folders beside
+it; it serves as a run like any other and as a teacher (see ``distil``).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import evaluation, runs
+from .. import calibration, evaluation, runs
 from ..cards import model_card
 from ..datasets.crops import Progress
 from ..errors import ConfigError
@@ -39,7 +40,7 @@ def combine(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> runs.Run:
-    """Calibrate and evaluate the average of some runs, and write the ensemble.
+    """Weight, calibrate and evaluate the average of some runs, and write the ensemble.
 
     Args:
         members: two runs or more, in the folder where the ensemble will be, that were trained on the same datasets.
@@ -65,12 +66,11 @@ def combine(
         "created": time.strftime("%Y-%m-%d"),
         "model": {
             "name": "ensemble",
-            "summary": f"the average of {' and '.join(run.name for run in own)}",
             "origin": first.info["model"].get("origin", ""),
             "parameters": sum(run.info["model"]["parameters"] for run in own),
         },
         **{key: first.info[key] for key in KEPT},
-        "heads": {name: runs.Head(name, head.labels).to_dict() for name, head in first.heads.items()},
+        "heads": {},
         "datasets": {part.dataset.name: facts(part) for part in parts},
         "browser": all(run.info.get("browser") for run in own),
         "seconds": 0.0,
@@ -78,13 +78,18 @@ def combine(
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "backend": "onnxruntime",
     }
+    answers = {name: _validation(own, name, parts, progress) for name in first.heads}
+    shares = calibration.fit_shares(np.concatenate([each.likelihoods() for each in answers.values()]))
+    info["shares"] = [float(share) for share in shares]
+    counted = [f"{run.name} ({share:.0%})" for run, share in zip(own, shares, strict=True)]
+    info["model"]["summary"] = f"the average of {' and '.join(counted)}"
+    for name, each in answers.items():
+        logits = calibration.logarithms(each.said @ shares)
+        info["heads"][name] = fitted_head(name, first.heads[name].labels, each.codes, logits).to_dict()
     with tempfile.TemporaryDirectory() as folder:
         for run in own:
             (Path(folder) / run.name).symlink_to(run.path, target_is_directory=True)
-        place = Path(folder) / target.name
-        draft = runs.write(place, info, {})
-        info["heads"] = {name: _calibrated(draft, name, parts, progress).to_dict() for name in draft.heads}
-        draft = runs.write(place, info, {}, overwrite=True)
+        draft = runs.write(Path(folder) / target.name, info, {})
         measured, tables, pictures = evaluated(draft, parts, progress)
     info |= {"metrics": measured, "seconds_in_all": round(time.monotonic() - started, 1)}
     description = {part.dataset.name: describe(part) for part in parts}
@@ -113,19 +118,35 @@ def _check(members: list[runs.Run], target: Path) -> None:
             raise ConfigError(f"run {run.name}: was trained on other datasets than {first.name}")
 
 
-def _calibrated(draft: runs.Run, name: str, parts: list[Prepared], progress: Progress | None) -> runs.Head:
-    """Return a head with temperature and threshold from validation; the consensus from the faces of all datasets."""
-    labels = draft.heads[name].labels
-    codes: list[np.ndarray] = []
-    logits: list[np.ndarray] = []
+@dataclasses.dataclass(frozen=True)
+class _Answers:
+    """What the members say of the validation faces that a head knows."""
+
+    codes: np.ndarray
+    """(N,) the labels' numbers."""
+    said: np.ndarray
+    """(N, K, M) calibrated probabilities."""
+
+    def likelihoods(self) -> np.ndarray:
+        """Return (N, M), the probability that each member gives to the label."""
+        return self.said[np.arange(len(self.codes)), self.codes]
+
+
+def _validation(members: list[runs.Run], name: str, parts: list[Prepared], progress: Progress | None) -> _Answers:
+    """Ask the members about a head's validation faces: those of its own dataset; for the consensus, those of all."""
+    labels = members[0].heads[name].labels
     known = LABELS if name == consensus.NAME else labels
+    codes: list[np.ndarray] = []
+    said: list[np.ndarray] = []
     for part in parts:
         if name not in (consensus.NAME, part.dataset.name):
             continue
-        answers: Any = evaluation.answer(
-            Predictor.load(draft, head=name), part.dataset.split("validation"), progress=progress
-        )
-        rows = answers.dataset.table["label"].isin(known).to_numpy()
-        codes.append(np.array([labels.index(label) for label in answers.dataset.table["label"][rows]]))
-        logits.append(answers.logits[rows])
-    return fitted_head(name, labels, np.concatenate(codes), np.concatenate(logits))
+        faces = part.dataset.split("validation")
+        answers: list[Any] = [
+            evaluation.answer(Predictor.load(run, head=name), faces, progress=progress) for run in members
+        ]
+        found = answers[0].dataset.table["label"]
+        rows = found.isin(known).to_numpy()
+        codes.append(np.array([labels.index(label) for label in found[rows]]))
+        said.append(np.stack([each.pred_probs[rows] for each in answers], axis=2))
+    return _Answers(np.concatenate(codes), np.concatenate(said))

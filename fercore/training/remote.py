@@ -96,7 +96,8 @@ def _train(
         tell(f"{each.name}: asks its teacher about {len(learn):,} faces")
         members = [Trained.load(out / name) for name in shipped(recipe.teacher).members]
         answers = [(input_of(one.recipe).size, _answer(one, classes)) for one in members]
-        learn = distil.blended(learn, distil.averaged(learn, answers, progress=progress), recipe.distil)
+        equal = [1 / len(answers)] * len(answers)  # shares are fitted where the ensemble is made, later and elsewhere
+        learn = distil.blended(learn, distil.averaged(learn, answers, equal, progress=progress), recipe.distil)
     work = out / f".{each.name}.training"
     start = recipe.options.get("weights")
     if start in {one.name for one in SHIPPED}:
