@@ -17,8 +17,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from fercore import Predictor, datasets, evaluation
+from fercore.errors import DataError
 from fercore.labels import LABELS
 from fercore.preprocess import Framing, cut
+from made_faces import make_folder
 from made_run import made_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -413,3 +416,41 @@ def test_framing(place: Path) -> None:
         assert rows[3]["scale"] == scale, "the run's own is among them"
         assert rows[0]["scale"] == pytest.approx(0.75 * scale, abs=0.001)
         assert all(row["accuracy"] in (0, 1 / 3, 2 / 3, 1) for row in rows)
+
+
+def test_ways_to_join_heads_by_hand(script: Callable[[str], ModuleType]) -> None:
+    consensus = script("consensus")
+    said = {"a": np.array([[0.9, 0.1]]), "b": np.array([[0.3, 0.7]])}
+    joined = {way: join(said) for way, join in consensus.ways(("a", "b")).items()}
+    shares = {way: (each / each.sum())[0, 0] for way, each in joined.items()}
+    assert shares == {
+        "plain average": pytest.approx(0.6),
+        "geometric average": pytest.approx(np.sqrt(0.27) / (np.sqrt(0.27) + np.sqrt(0.07))),
+        "the surest": pytest.approx(0.9 / 1.6),
+        "a counts 2 times": pytest.approx(0.7),
+        "b counts 2 times": pytest.approx(0.5),
+    }
+
+
+def test_each_source_is_held_back_from_its_own_head(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    consensus = script("consensus")
+    faces = make_folder(tmp_path / "faces", LABELS, 6)
+    heads = {"one": LABELS, "two": LABELS, "three": LABELS}
+    run = made_run(tmp_path, heads=heads, faces=60)
+    part = datasets.load("folder", faces)
+    rows = consensus.measure(run, dict.fromkeys(heads, part))
+    assert rows.groupby("source")["way"].nunique().to_dict() == dict.fromkeys(heads, 6)
+    plain = rows[rows["way"] == consensus.PLAIN].set_index("source")
+    for source in heads:
+        others = [Predictor.load(run, head=name) for name in heads if name != source]
+        said = sum(evaluation.answer(each, part).pred_probs for each in others)
+        right = np.array(LABELS)[said.argmax(axis=1)] == part.table["label"]
+        assert plain.loc[source, "accuracy"] == pytest.approx(right.mean())
+    assert (plain["value"] == 0).all()
+    assert consensus.report(rows).count("\n") == 1 + 6
+
+
+def test_too_few_heads_to_hold_one_back_are_refused(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    run = made_run(tmp_path, heads={"one": LABELS, "two": LABELS, "three": LABELS[:3]}, faces=60)
+    with pytest.raises(DataError, match="needs three heads that know the seven expressions"):
+        script("consensus").measure(run, dict.fromkeys(run.heads))
