@@ -38,10 +38,11 @@ class Setup:
     run: str | None = None
     head: str | None = None
     detector: str | None = None
+    flip: bool = False
 
     def predictor(self) -> Predictor:
         """Load it."""
-        return Predictor.load(self.run, head=self.head, detector=self.detector)
+        return Predictor.load(self.run, head=self.head, detector=self.detector, flip=self.flip)
 
 
 @dataclasses.dataclass(frozen=True)

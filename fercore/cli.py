@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +27,7 @@ from .commands.papers import papers
 from .commands.push import push
 from .commands.shared import (
     DATA,
+    FLIP,
     HEAD,
     Group,
     averages,
@@ -43,6 +44,9 @@ from .commands.space import space
 from .commands.tune import tune
 from .config import data_dir
 from .errors import FerError
+
+if TYPE_CHECKING:
+    from . import batch
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -167,10 +171,11 @@ def train(
 @click.option("--dataset", "dataset_name", help="Another dataset than the run's own.")
 @DATA
 @HEAD
+@FLIP
 @click.option("--split", default="test", show_default=True, help="train, validation, test or all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with every metric and interval.")
 def evaluate(
-    run: str, dataset_name: str | None, data: Path | None, head: str | None, split: str, as_json: bool
+    run: str, dataset_name: str | None, data: Path | None, head: str | None, flip: bool, split: str, as_json: bool
 ) -> None:
     """Evaluate a run on its own test split, or on another dataset, with 95% intervals."""
     from . import datasets as readers
@@ -187,14 +192,15 @@ def evaluate(
         if split not in dataset.counts():
             raise FerError(f"--split {split!r}: dataset {name!r} has {', '.join(dataset.counts())}, or all")
         dataset = dataset.split(split)
-    predictor = Predictor.load(loaded, head=head or loaded.head_for(name).name)
+    predictor = Predictor.load(loaded, head=head or loaded.head_for(name).name, flip=flip)
     answers = evaluation.answer(predictor, dataset, progress=progress(name))
-    measured = {"run": loaded.name, "dataset": name, "split": split, "unreadable": answers.unreadable}
+    measured = {"run": loaded.name, "dataset": name, "split": split, "flip": flip, "unreadable": answers.unreadable}
     measured |= evaluation.score(answers)
     if as_json:
         click.echo(json.dumps(measured))
         return
-    click.echo(f"{loaded.name}, head {measured['head']}, {name} {split}: {measured['faces']} faces")
+    how = " with their mirror images" if flip else ""
+    click.echo(f"{loaded.name}, head {measured['head']}, {name} {split}: {measured['faces']} faces{how}")
     click.echo(headline(measured))
     if measured["unreadable"]:
         click.echo(f"  not among them: {measured['unreadable']} whose picture cannot be read or shows no face")
@@ -213,6 +219,7 @@ def evaluate(
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--run", help="A run's folder or name. Default: $FER_RUN, else the one that artifacts/DEFAULT names.")
 @HEAD
+@FLIP
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a photo.")
 @click.option("--detector", help="A YuNet ONNX file to find faces with. Default: $FER_DETECTOR, else BlazeFace.")
 @click.option(
@@ -242,6 +249,7 @@ def predict(
     paths: tuple[Path, ...],
     run: str | None,
     head: str | None,
+    flip: bool,
     as_json: bool,
     detector: str | None,
     out: Path | None,
@@ -259,6 +267,7 @@ def predict(
     python -m fercore predict holiday/ --workers 0 --out faces.parquet
     python -m fercore predict clip.mp4 --out timeline.csv --render marked.mp4
     """
+    from . import batch
     from .images import find_images
     from .video import find_videos, is_video
 
@@ -267,7 +276,7 @@ def predict(
             raise FerError("--render, --fps and videos: give exactly one video, and photos in another call")
         if workers is not None or engine != "local":
             raise FerError("--workers and --engine: share out photos; leave them away for a video")
-        _predict_video(paths[0], run, head, detector, as_json=as_json, out=out, copy=copy, fps=fps)
+        _predict_video(paths[0], run, head, detector, flip=flip, as_json=as_json, out=out, copy=copy, fps=fps)
         return
     files, videos = find_images(paths), find_videos(paths)
     some = f"{videos[0]}{f' and {len(videos) - 1} more' if len(videos) > 1 else ''}" if videos else ""
@@ -276,15 +285,14 @@ def predict(
         raise FerError(f"{', '.join(map(str, paths))}: no photo in there{advice}")
     if videos:
         click.echo(f"note: left out, since a video is looked at when it is named itself: {some}", err=True)
-    if not _predict_photos(files, run, head, detector, as_json=as_json, out=out, workers=workers, engine=engine):
+    how = batch.Setup(run, head, detector or os.environ.get("FER_DETECTOR"), flip)
+    if not _predict_photos(files, how, as_json=as_json, out=out, workers=workers, engine=engine):
         sys.exit(2)
 
 
 def _predict_photos(
     files: list[Path],
-    run: str | None,
-    head: str | None,
-    detector: str | None,
+    how: batch.Setup,
     *,
     as_json: bool,
     out: Path | None,
@@ -298,10 +306,11 @@ def _predict_photos(
     from .output import FaceFile
     from .runs import Run
 
-    loaded = Run.load(run)
-    setup = batch.Setup(str(loaded.path), loaded.head(head).name, detector or os.environ.get("FER_DETECTOR"))
+    loaded = Run.load(how.run)
+    head = loaded.head(how.head)
+    setup = dataclasses.replace(how, run=str(loaded.path), head=head.name)
     photos = [str(file) for file in files]
-    file = FaceFile(out, f"{loaded.name}/{setup.head}", loaded.head(head).labels) if out else None
+    file = FaceFile(out, f"{loaded.name}/{head.name}{' flip' if how.flip else ''}", head.labels) if out else None
     if file:
         photos = [photo for photo in dict.fromkeys(photos) if photo not in file]
     counts = {"photos": 0, "faces": 0, "unreadable": 0}
@@ -355,6 +364,7 @@ def _predict_video(
     head: str | None,
     detector: str | None,
     *,
+    flip: bool,
     as_json: bool,
     out: Path | None,
     copy: Path | None,
@@ -372,7 +382,7 @@ def _predict_video(
         check_copy(video, copy)
     # One look a frame: tiles, which find small faces in large photos, take six times as long.
     finder = detector or os.environ.get("FER_DETECTOR") or BlazeFace(tiles=False)
-    predictor = Predictor.load(run, head=head, detector=finder)
+    predictor = Predictor.load(run, head=head, detector=finder, flip=flip)
     with warnings.catch_warnings(record=True) as told:
         table = timeline(predictor, video, fps=fps, progress=progress("frames"))
     for text in {str(warning.message) for warning in told}:

@@ -279,6 +279,19 @@ def test_predict_json_is_a_line_a_photo_as_designed(run: Path, photos: Path) -> 
     assert face["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-4)
 
 
+def test_flip_looks_at_mirror_images_too_and_says_so_in_the_file(run: Path, photos: Path, faces: Path) -> None:
+    (wanted,) = Predictor.load(run, flip=True).predict(photos / "face.jpg")
+    (plain,) = Predictor.load(run).predict(photos / "face.jpg")
+    (face,) = json.loads(call("predict", "face.jpg", "--run", run, "--flip", "--json").stdout)["faces"]
+    assert face["probabilities"] == pytest.approx(wanted.probabilities, abs=1e-4)
+    assert face["probabilities"] != pytest.approx(plain.probabilities, abs=1e-3)
+    assert call("predict", "face.jpg", "--run", run, "--flip", "--out", "flip.csv").exit_code == 0
+    with open("flip.csv", encoding="utf-8", newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["tried/fer2013 flip"]
+    told = call("evaluate", run, "--dataset", "folder", "--data", faces, "--split", "all", "--flip").stdout
+    assert told.splitlines()[0].endswith(" faces with their mirror images")
+
+
 def test_unreadable_files_cost_a_line_and_the_others_go_on(run: Path, photos: Path) -> None:
     paths = ["text.jpg", "empty.jpg", "missing.jpg", "face.jpg"]
     told = [

@@ -143,6 +143,19 @@ def test_an_ensemble_is_the_average_of_its_members_calibrated_probabilities(
     assert np.allclose(found, flat / flat.sum(axis=1, keepdims=True), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["three", "both"])
+def test_with_flip_a_face_and_its_mirror_image_get_the_same_answer(
+    folder: Path, portrait: np.ndarray, name: str
+) -> None:
+    once, twice = Predictor.load(folder / name), Predictor.load(folder / name, flip=True)
+    crops = [network.crops(portrait, BOXES, "detector") for network in once.networks]
+    mirrored = [np.ascontiguousarray(part[:, :, ::-1]) for part in crops]
+    assert not np.allclose(once.logits(crops), once.logits(mirrored), atol=1e-2)
+    assert np.allclose(twice.logits(crops), twice.logits(mirrored), atol=1e-5)
+    if name == "three":
+        assert np.allclose(twice.logits(crops), (once.logits(crops) + once.logits(mirrored)) / 2, atol=1e-5)
+
+
 def test_an_ensembles_members_count_by_their_shares(folder: Path, portrait: np.ndarray) -> None:
     crops = detector_crops(portrait)
     three, other = (by_hand(folder / name, "fer2013", crops) for name in ("three", "other"))
