@@ -11,6 +11,7 @@ goes, nothing more. A score is ``{"value": v, "low": l, "high": h}``, ready for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -224,6 +225,17 @@ def paired_difference(
     gaps = a - b
     sums = _resampled_sums(_units(np.stack([gaps, np.ones(len(a))], axis=1), groups), resamples, seed)
     return _interval(gaps.mean(), _percentiles(sums[:, 0] / sums[:, 1], confidence))
+
+
+def share_interval(share: float, count: int) -> tuple[float, float]:
+    """Return the 95% interval of a share (0 to 1) that was seen in ``count`` independent faces, 1 or more.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", 1927: it holds for a handful of faces too.
+    """
+    z = 1.959964
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def mcnemar(

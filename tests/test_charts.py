@@ -167,6 +167,23 @@ def test_reliability(confidence: float, title: str) -> None:
     assert charts.reliability(answers(rows), ["happy", "sad"]).title == title
 
 
+def test_a_handful_of_answers_does_not_bend_the_line_of_reliability() -> None:
+    many = [("happy", "happy", 0.85)] * 25 + [("sad", "happy", 0.75)] * 30
+    figure = charts.reliability(answers([*many, ("sad", "sad", 0.55)]), ["happy", "sad"])
+    assert len(figure.data) == 3
+    line = next(
+        layer
+        for layer in figure.chart.to_dict()["layer"]
+        if layer["mark"].get("strokeWidth") == 2
+        and layer["mark"]["type"] == "line"
+        and "strokeDash" not in layer["mark"]
+    )
+    drawn = figure.chart.to_dict()["datasets"][line["data"]["name"]]
+    assert sorted(row["faces"] for row in drawn) == [25, 30]
+    (few,) = figure.data[figure.data["faces"] == 1].to_dict("records")
+    assert few["high"] - few["low"] > 60
+
+
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
     """Return every kind of figure, of a run with two heads."""

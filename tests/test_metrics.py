@@ -21,6 +21,7 @@ from fercore.metrics import (
     mcnemar,
     paired_difference,
     reweighted_accuracy,
+    share_interval,
 )
 
 
@@ -246,6 +247,14 @@ def predictions_of(both: int, only_a: int, only_b: int, neither: int) -> tuple[l
     a = [3] * both + [3] * only_a + [1] * only_b + [1] * neither
     b = [3] * both + [2] * only_a + [3] * only_b + [2] * neither
     return [3] * len(a), a, b
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 1), (1, 1), (3, 7), (90, 120), (500, 500)])
+def test_share_interval_is_scipys(right, count):
+    from scipy import stats
+
+    wanted = stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert share_interval(right / count, count) == pytest.approx((wanted.low, wanted.high), abs=1e-6)
 
 
 def test_mcnemar_is_exact_for_few_discordant_faces():

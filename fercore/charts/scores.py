@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .. import calibration
+from ..metrics import share_interval
 from ..runs import Run
 from .base import (
     ACCENT,
@@ -32,6 +33,9 @@ from .base import (
     sentence,
     tooltips,
 )
+
+LINE_FROM = 20
+"""Answers of a bin from which the line of the reliability diagram passes through its dot."""
 
 
 def accuracies(runs: Sequence[Run], dataset: str) -> Figure:
@@ -215,7 +219,10 @@ def confidences(predictions: pd.DataFrame) -> Figure:
 
 
 def reliability(predictions: pd.DataFrame, labels: Sequence[str]) -> Figure:
-    """Show how often answers are right by how sure they are; on the diagonal a confidence means what it says."""
+    """Show how often answers are right by how sure they are; on the diagonal a confidence means what it says.
+
+    The line leaves out bins of fewer than ``LINE_FROM`` answers, whose dots say little.
+    """
     codes = pd.Categorical(predictions["label"], categories=list(labels)).codes.astype(np.int64)
     probs = predictions[[f"p_{label}" for label in labels]].to_numpy(np.float64)
     bars = [bar for bar in calibration.reliability_bins(codes, probs) if bar.count]
@@ -226,6 +233,7 @@ def reliability(predictions: pd.DataFrame, labels: Sequence[str]) -> Figure:
             "faces": [bar.count for bar in bars],
         }
     )
+    data[["low", "high"]] = [[100 * end for end in share_interval(bar.accuracy, bar.count)] for bar in bars]
     gap = sum(bar.count * (bar.confidence - bar.accuracy) for bar in bars) / sum(bar.count for bar in bars)
     if abs(gap) < 0.02:
         title = "The confidence means what it says, within 2 points on average"
@@ -240,7 +248,13 @@ def reliability(predictions: pd.DataFrame, labels: Sequence[str]) -> Figure:
             y=alt.Y("at:Q", title="Right answers (%)", scale=scale),
         )
     )
-    line = alt.Chart(data).mark_line(color=ACCENT, strokeWidth=2).encode(x="confidence:Q", y="accuracy:Q")
+    many = data[data["faces"] >= LINE_FROM]
+    line = alt.Chart(many).mark_line(color=ACCENT, strokeWidth=2).encode(x="confidence:Q", y="accuracy:Q")
+    spread = (
+        alt.Chart(data)
+        .mark_rule(color=ACCENT, strokeWidth=2, opacity=0.45)
+        .encode(x="confidence:Q", y="low:Q", y2="high:Q")
+    )
     dots = (
         alt.Chart(data)
         .mark_point(color=ACCENT, filled=True, opacity=1)
@@ -248,9 +262,9 @@ def reliability(predictions: pd.DataFrame, labels: Sequence[str]) -> Figure:
             x="confidence:Q",
             y="accuracy:Q",
             size=alt.Size("faces:Q", scale=alt.Scale(range=[40, 320]), legend=None),
-            tooltip=[alt.Tooltip(f"{key}:Q", format=".1f") for key in ("confidence", "accuracy")]
+            tooltip=[alt.Tooltip(f"{key}:Q", format=".1f") for key in ("confidence", "accuracy", "low", "high")]
             + [alt.Tooltip("faces:Q")],
         )
     )
     told = "; ".join(f"at {row.confidence:.0f}% sure, {row.accuracy:.0f}% right" for row in data.itertuples())
-    return Figure(title, (ideal + line + dots).properties(height=300), f"Reliability: {told}.", data)
+    return Figure(title, (ideal + spread + line + dots).properties(height=300), f"Reliability: {told}.", data)

@@ -173,8 +173,8 @@ def _evaluation(
     yield (
         f"reliability-{name}",
         charts.reliability(own, run.heads[metrics["head"]].labels),
-        "A dot stands for all answers of about the same confidence and grows with their number. On the dashed line an answer "
-        "that is 70% sure is right 70% of the time.",
+        "A dot stands for all answers of about the same confidence and grows with their number; the stroke through it is its "
+        "95% interval. On the dashed line an answer that is 70% sure is right 70% of the time.",
     )
     yield f"confidence-{name}", charts.confidences(own), ""
 
