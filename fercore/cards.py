@@ -107,15 +107,23 @@ def _data(info: Mapping[str, Any]) -> str:
 
 def _making(name: str, info: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{package} {version}" for package, version in info["packages"].items())
+    needs = ""
     if members := info.get("members"):
         how = "averaged, calibrated and evaluated; nothing was trained"
         command = f"ensemble {' '.join(members)}"
     else:
         how = f"Keras on {info['backend']}, {info['seconds'] / 60:.0f} minutes of training"
         command = f"train --like {name}"
+        recipe = info.get("recipe", {})
+        runs = {recipe.get("teacher"), recipe.get("options", {}).get("weights")} - {"", None, "faces"}
+        if before := sorted(run for run in runs if not run.endswith(".h5")):
+            needs = (
+                f" It starts from {' and '.join(f'`{run}`' for run in before)} beside it; "
+                "`python -m fercore.training.shipped` prints the commands that make every run of this project, in order."
+            )
     return (
         f"{info['created']}, {info['machine']}, {how}; {packages}. `run.json` holds "
-        f"{'its members' if members else 'the recipe, the seeds'} and a digest of every split. To make it again:\n\n"
+        f"{'its members' if members else 'the recipe, the seeds'} and a digest of every split.{needs} To make it again:\n\n"
         f"```\npython -m fercore {command} --data DATA --out artifacts/{name}-again\n```"
     )
 

@@ -47,6 +47,7 @@ from .errors import FerError
 
 if TYPE_CHECKING:
     from . import batch
+    from .runs import Run
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -192,6 +193,8 @@ def evaluate(
         if split not in dataset.counts():
             raise FerError(f"--split {split!r}: dataset {name!r} has {', '.join(dataset.counts())}, or all")
         dataset = dataset.split(split)
+    if split == "test" and (others := _others_than_tested(loaded, name, dataset.locators())):
+        click.echo(f"note: {others}", err=True)
     predictor = Predictor.load(loaded, head=head or loaded.head_for(name).name, flip=flip)
     answers = evaluation.answer(predictor, dataset, progress=progress(name))
     measured = {"run": loaded.name, "dataset": name, "split": split, "flip": flip, "unreadable": answers.unreadable}
@@ -213,6 +216,20 @@ def evaluate(
         click.echo(f"  {label:<10} {cells}  of {scores['support']}")
     for line in confusion(measured):
         click.echo(f"  {line}")
+
+
+def _others_than_tested(run: Run, dataset: str, faces: list[str]) -> str:
+    """Return in words that these are not the faces a run was tested on when it was made; empty if they are, or nobody knows."""
+    if dataset not in run.info.get("metrics", {}) or "predictions.parquet" not in run.info["files"]:
+        return ""
+    table = run.predictions()
+    tested = set(table["locator"][table["dataset"] == dataset].astype(str))
+    if not (new := [face for face in faces if face not in tested]):
+        return ""
+    return (
+        f"{len(new)} of these {len(faces)} faces are not among those that {run.name} was tested on when it was made, such as "
+        f"{new[0]}; the pictures were changed or split anew since, so it may have been trained on some"
+    )
 
 
 @main.command()

@@ -58,6 +58,8 @@ def answers(setup: Setup, photos: Sequence[str | os.PathLike[str]], *, workers: 
             f"engine ray: needs {error.name or 'ray'}, which is missing; pip install 'fercore[ray]', or leave --engine out"
         ) from None
     setup.predictor()  # what is wrong with the run is told here, in one line
+    if setup.detector:
+        setup = dataclasses.replace(setup, detector=os.path.abspath(setup.detector))
     names = [os.fspath(photo) for photo in photos]
     return _stream(ray, setup, names, workers)
 
@@ -80,7 +82,8 @@ def _stream(ray: Any, setup: Setup, photos: list[str], workers: int) -> Iterator
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
         size = min(workers or cores, cores, len(photos)) or 1
         blocks = max(1, min(len(photos) // _PORTION, 8 * size))
-        rows = [{"image": json.dumps(photo)} for photo in photos]  # JSON, because a file's name may be no text
+        # The workers' folder may be another than ours. JSON, because a file's name may be no text.
+        rows = [{"image": json.dumps(os.path.abspath(photo))} for photo in photos]
         table = ray.data.from_items(rows, override_num_blocks=blocks)
         table = table.map_batches(
             _Actor,
@@ -88,10 +91,11 @@ def _stream(ray: Any, setup: Setup, photos: list[str], workers: int) -> Iterator
             batch_size=_PORTION,
             compute=ray.data.ActorPoolStrategy(size=size),
         )
-        for row in table.iter_rows():
+        for photo, row in zip(photos, table.iter_rows(), strict=True):
             values = json.loads(row["answer"])
             faces = [_face(face) for face in values["faces"]]
-            yield Answer(values["image"], tuple(faces), values["error"])
+            error = values["error"] and values["error"].replace(os.path.abspath(photo), photo, 1)
+            yield Answer(photo, tuple(faces), error)
     except ray.exceptions.RayError as error:
         detail = " ".join(str(error).split())[-300:]
         raise FerError(f"engine ray: the cluster gave up ({detail})") from error

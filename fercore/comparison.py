@@ -177,12 +177,8 @@ def milliseconds(run: Run, dataset: str | None = None, *, seconds: float = 0.5) 
     return 1000 * statistics.median(times)
 
 
-def _networks(run: Run) -> list[Run]:
-    return [Run.load(run.path.parent / name, verify=False) for name in run.members] or [run]
-
-
 def _row(run: Run, dataset: str, own: pd.DataFrame, base: pd.DataFrame | None) -> Row:
-    networks = _networks(run)
+    networks = run.networks(verify=False)
     counts = [network.info.get("model", {}).get("parameters") for network in networks]
     measured = run.metrics(dataset)
     pairs, difference, test = own.assign(base=own["right"]), None, None

@@ -174,10 +174,7 @@ class Predictor:
         """
         loaded = run if isinstance(run, Run) else Run.load(run)
         chosen = loaded.head(head)
-        if loaded.kind == "ensemble":
-            networks = [Network(Run.load(loaded.path.parent / name), threads=threads) for name in loaded.members]
-        else:
-            networks = [Network(loaded, threads=threads)]
+        networks = [Network(each, threads=threads) for each in loaded.networks()]
         for network in networks:
             if network.run.head(chosen.name).labels != chosen.labels:
                 raise RunError(f"run {loaded.name}: member {network.run.name} has other labels in head {chosen.name!r}")

@@ -160,14 +160,14 @@ class FaceFile:
         if rows[0] != self.columns:
             raise self._foreign(self._journal, "its columns are others")
         body = rows[1:]
-        for row in body[:-1]:
-            if row[1:2] != [self.run] or len(row) != len(self.columns) or not re.fullmatch("[0-9]*", row[2]):
-                raise self._foreign(self._journal, f"a row is of {''.join(row[1:2])[:80]!r}, not of {self.run}")
         with self._journal.open("rb") as file:
             file.seek(-1, os.SEEK_END)
             torn = file.read() != b"\n"
         if body and (torn or len(body[-1]) != len(self.columns)):
             body.pop()
+        for row in body:
+            if row[1:2] != [self.run] or len(row) != len(self.columns) or not re.fullmatch("[0-9]*", row[2]):
+                raise self._foreign(self._journal, f"a row is of {''.join(row[1:2])[:80]!r}, not of {self.run}")
         if body:
             rest = list(itertools.takewhile(lambda row: row[0] == body[-1][0], reversed(body)))
             if len(rest) != max(1, int(rest[0][2] or 0)):

@@ -142,6 +142,30 @@ class Run:
         equal = [1 / len(self.members)] * len(self.members) if self.members else []
         return list(self.info.get("shares", equal))
 
+    def networks(self, *, verify: bool = True) -> list[Run]:
+        """Return the runs whose networks answer: this one, or an ensemble's members.
+
+        Raises:
+            RunError: a member is missing, invalid, or another network than the one that was averaged; its files are compared
+                with their hashes unless ``verify`` is false.
+        """
+        if self.kind == "network":
+            return [self]
+        found = [Run.load(self.path.parent / name, verify=verify) for name in self.members]
+        known = self.info.get("networks", {})
+        for run in found:
+            if known.get(run.name, run.network_hash) != run.network_hash:
+                raise RunError(
+                    f"{run.path}: not the network that ensemble {self.name} was made of; make the ensemble again, with "
+                    f"python -m fercore ensemble {' '.join(self.members)}"
+                )
+        return found
+
+    @property
+    def network_hash(self) -> str | None:
+        """The sha256 of the network; None for an ensemble."""
+        return self.info["files"].get("model.onnx")
+
     def head(self, name: str | None = None) -> Head:
         """Return a head by name, or the default one.
 
@@ -522,6 +546,8 @@ def _check(run: Run) -> None:
         numbers = isinstance(shares, list) and all(type(share) in (int, float) and 0 <= share <= 1 for share in shares)
         if not numbers or len(shares) != len(members) or abs(math.fsum(shares) - 1) > 1e-6:
             raise RunError(f"shares: expected {len(members)} numbers from 0 to 1 that sum to 1")
+        if not isinstance(run.info.get("networks", {}), dict):
+            raise RunError("networks: expected an object of members and hashes")
     for framing in ("detector", "crop"):
         run.framings[framing]
     for section in ("datasets", "metrics"):

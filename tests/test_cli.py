@@ -22,7 +22,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from fercore import __version__, batch, cli, datasets, timeline
+from fercore import __version__, batch, cli, datasets, runs, timeline
 from fercore.commands import shared
 from fercore.datasets import Problem
 from fercore.errors import FerError
@@ -684,6 +684,25 @@ def test_evaluate_says_which_faces_it_left_out(tmp_path: Path, run: Path) -> Non
     lines = call("evaluate", run, "--dataset", "folder", "--data", folder, "--split", "all").stdout.splitlines()
     assert lines[0].endswith(": 8 faces")
     assert lines[2] == "  not among them: 4 of classes that the head does not know"
+
+
+def test_evaluate_says_where_the_test_faces_are_no_longer_those_of_the_training(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "mine", LABELS, 8)
+    tested = datasets.load("folder", folder).split("test").locators()
+    run = made_run(tmp_path, "own", heads={"folder": LABELS}, faces=60)
+    table = run.predictions()
+    kept = table.iloc[: len(tested)].assign(locator=tested, dataset="folder")
+    kept.to_parquet(tmp_path / "kept.parquet")
+    files = {"model.onnx": run.file("model.onnx"), "predictions.parquet": tmp_path / "kept.parquet"}
+    runs.write(
+        run.path, run.info | {"metrics": {"folder": next(iter(run.info["metrics"].values()))}}, files, overwrite=True
+    )
+    arguments = ["evaluate", str(run.path), "--dataset", "folder", "--data", folder]
+    assert "note: " not in call(*arguments).stderr
+    make_folder(folder, LABELS, 12, seed=5)
+    told = call(*arguments).stderr
+    assert "faces are not among those that own was tested on when it was made" in told
+    assert "note: " not in call(*arguments, "--split", "all").stderr
 
 
 def test_evaluate_refuses_what_does_not_fit(run: Path, faces: Path) -> None:

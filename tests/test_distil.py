@@ -91,6 +91,15 @@ def test_members_teach_by_their_shares(folder, faces):
     np.testing.assert_allclose(said, 0.8 * each[0] + 0.2 * each[1], atol=1e-6)
 
 
+def test_a_teachers_labels_are_compared_by_name(folder):
+    teacher = runs.Run.load(folder / "one")
+    distil.check(teacher, {"made": LABELS})
+    with pytest.raises(ConfigError, match=r"teacher one: head 'made' knows .*, but the faces are labelled a, b, c"):
+        distil.check(teacher, {"made": ("a", "b", "c")})
+    with pytest.raises(ConfigError, match="teacher one: head 'folder' knows nothing, but"):
+        distil.check(teacher, {"folder": LABELS})
+
+
 def test_a_teacher_without_the_head_is_refused(folder, faces):
     with pytest.raises(ConfigError, match=r"teacher other: no labels in head 'made', expected 3"):
         distil.probabilities(faces, runs.Run.load(folder / "other"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fercore import runs
-from fercore.errors import ConfigError
+from fercore.errors import ConfigError, DataError
 from fercore.inference import Predictor
 from made_faces import make_folder
 
@@ -60,5 +61,15 @@ def test_what_does_not_belong_together_is_refused(place):
         combine([folder / "seed-0", folder / "seed-0"], data=place / "faces", out=folder / "twice")
     with pytest.raises(ConfigError, match="members belong beside"):
         combine([folder / "seed-0", place / "elsewhere" / "other"], data=place / "faces", out=folder / "far")
+    with pytest.raises(ConfigError, match="seed-0: is one of the members; choose another --out"):
+        combine([folder / "seed-0", folder / "seed-1"], data=place / "faces", out=folder / "seed-0", overwrite=True)
+    more = place / "more"
+    shutil.copytree(place / "faces", more)
+    make_folder(more, ("angry", "happy", "sad"), 14, seed=7)
+    with pytest.raises(DataError, match="'folder' is not the one that the members were trained on"):
+        combine([folder / "seed-0", folder / "seed-1"], data=more, out=folder / "moved")
+    train(Recipe.from_dict(SETTINGS), data=more, out=folder / "later")
+    with pytest.raises(ConfigError, match="run later: its datasets held other faces or splits than those of seed-0"):
+        combine([folder / "seed-0", folder / "later"], data=more, out=folder / "mixed")
     assert not (folder / "twice").exists()
     assert not (folder / "far").exists()

@@ -478,6 +478,16 @@ def test_a_member_that_is_missing_changed_or_no_network_is_named(folder: Path) -
     assert f"{run.path / 'model.onnx'}: changed since" in broken(folder, members=["three", "odd"])
 
 
+def test_a_member_that_was_replaced_is_no_longer_the_one_that_was_averaged(folder: Path) -> None:
+    info = Run.load(folder / "both").info
+    own = {name: Run.load(folder / name).network_hash for name in info["members"]}
+    assert load(runs.write(folder / "pinned", info | {"networks": own}, {}, overwrite=True)).run.name == "pinned"
+    said = broken(folder, networks=own | {"other": "0" * 64})
+    assert said.startswith(
+        f"{folder / 'other'}: not the network that ensemble broken was made of; make the ensemble again"
+    )
+
+
 def test_members_must_have_the_ensembles_heads_with_its_labels(folder: Path) -> None:
     assert broken(folder, members=["three", "one"]) == "run one: no head 'consensus'; it has fer2013"
     heads = Run.load(folder / "both").info["heads"]

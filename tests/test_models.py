@@ -318,6 +318,19 @@ def test_transfer_starts_from_a_run_with_its_heads(tmp_path):
         entry.adapt(model, shown)
 
 
+def test_heads_that_are_not_the_runs_own_start_anew():
+    """Its body is taken over by a training on one's own classes as well."""
+    model = models.get("transfer").build({"fer2013": 7, "ferplus": 5, "folder": 3}, weights="transfer")
+    kept = models.get("transfer").build({"fer2013": 7}, weights="transfer")
+    np.testing.assert_array_equal(
+        model.get_layer("fer2013").get_weights()[0], kept.get_layer("fer2013").get_weights()[0]
+    )
+    assert [model.get_layer(head).get_weights()[1].tolist() for head in ("ferplus", "folder")] == [[0.0] * 5, [0.0] * 3]
+    for layer in body_of(kept).layers:
+        for one, other in zip(layer.get_weights(), body_of(model).get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_a_run_of_another_network_is_no_start():
     with pytest.raises(ConfigError, match=r"run 'fer2013-report-cnn' is of another network|not a chain"):
         models.get("transfer").build({"fer2013": 7}, weights="fer2013-report-cnn")

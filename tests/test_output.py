@@ -124,11 +124,19 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path, kind: str) -> No
         assert "\n" not in str(caught.value)
         assert path.read_bytes() == foreign
     path.unlink()
-    write(path, ANSWERS, "other/consensus")
+    write(path, ANSWERS[:1], "other/consensus")  # a single row, which is the last as well
     before = path.read_bytes()
     with pytest.raises(FerError, match=r"of '?other/consensus'?, not of made/consensus"):
         write(path, ANSWERS)
     assert path.read_bytes() == before
+
+
+def test_a_last_row_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "faces.csv"
+    write(path, ANSWERS[:1])
+    path.write_text(path.read_text().replace(f"{RUN},1,", f"{RUN},n/a,"))
+    with pytest.raises(FerError, match="not a file that this call could continue: a row is of"):
+        write(path, ANSWERS)
 
 
 def test_where_no_file_can_be_written_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,18 @@ def test_a_split_without_a_readable_face_is_refused_before_training(tmp_path):
         prepare("folder", tmp_path / "s", recipe())
 
 
+def test_a_test_split_of_one_photo_is_refused_before_training(tmp_path):
+    for number, (name, count) in enumerate((("train", 6), ("val", 6), ("test", 2))):
+        make_folder(tmp_path / "s" / name, LABELS, count, seed=number)
+    _, *others = sorted((tmp_path / "s" / "test").rglob("*.png"))
+    for file in others:
+        file.write_bytes(b"no picture at all")
+    with pytest.raises(
+        DataError, match=r"'folder' has a single photo or person in its test split.*; add more pictures"
+    ):
+        prepare("folder", tmp_path / "s", recipe())
+
+
 def test_an_empty_class_folder_is_missed_by_name(root):
     (root / "sad").mkdir()
     with pytest.raises(DataError, match="has no face of class sad"):

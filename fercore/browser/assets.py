@@ -63,7 +63,7 @@ def style() -> str:
 def refusal(run: Run) -> str:
     """Return why a browser cannot serve a run, as the end of a sentence; empty where it can."""
     try:
-        networks = _networks(run)
+        networks = run.networks(verify=False)
     except FerError:
         return "one of the runs it is made of is missing"
     for network in networks:
@@ -85,7 +85,7 @@ def settings(run: Run, head: str, static: Path) -> dict[str, Any]:
     """
     chosen = run.head(head)
     detector, description = _detector()
-    networks = _networks(run)
+    networks = run.networks(verify=False)
     hashes = {detector / description["file"]: description["sha256"]}
     hashes |= {network.file("model.onnx"): network.info["files"]["model.onnx"] for network in networks}
     files = publish(hashes, static)
@@ -184,13 +184,6 @@ def _place(file: Path, target: Path) -> bool:
         with contextlib.suppress(OSError):
             staging.unlink(missing_ok=True)
     return True
-
-
-def _networks(run: Run) -> list[Run]:
-    """Return the runs whose networks answer: the run itself, or an ensemble's members."""
-    if run.kind == "network":
-        return [run]
-    return [Run.load(run.path.parent / name, verify=False) for name in run.members]
 
 
 def _detector() -> tuple[Path, dict[str, Any]]:

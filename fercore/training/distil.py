@@ -44,6 +44,17 @@ def taught(faces: Faces, teacher: Run, share: float, *, progress: Progress | Non
     return blended(faces, probabilities(faces, teacher, progress=progress), share)
 
 
+def check(teacher: Run, labels: Mapping[str, Sequence[str]]) -> None:
+    """Raise ``ConfigError`` unless a teacher has all these heads, with just these labels."""
+    for head, wanted in labels.items():
+        found = teacher.heads[head].labels if head in teacher.heads else ()
+        if tuple(found) != tuple(wanted):
+            raise ConfigError(
+                f"teacher {teacher.name}: head {head!r} knows {', '.join(found) or 'nothing'}, but the faces are labelled "
+                f"{', '.join(wanted)}"
+            )
+
+
 def blended(faces: Faces, said: Mapping[str, np.ndarray], share: float) -> Faces:
     """Return the faces with targets in which what a teacher says (N, K) a head has a share (see ``taught``)."""
     targets, weights = {}, {}
@@ -59,7 +70,7 @@ def probabilities(faces: Faces, teacher: Run, *, progress: Progress | None = Non
     """Return a teacher's calibrated probabilities (N, K) a head, averaged over its members, the face and its mirror image."""
     from ..inference import Network
 
-    runs = [Run.load(teacher.path.parent / name) for name in teacher.members] or [teacher]
+    runs = teacher.networks()
     for head, labels in faces.targets.items():
         for run in runs:
             found = len(run.head(head).labels) if head in run.heads else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ import numpy as np
 from .. import calibration, evaluation, runs
 from ..cards import model_card
 from ..datasets.crops import Progress
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..inference import Predictor
 from ..labels import LABELS
 from . import consensus
@@ -60,13 +61,20 @@ def combine(
     first = own[0]
     recipe = Recipe.from_dict(first.info["recipe"])
     parts = prepare_all(recipe, data, progress=progress)
+    for part in parts:
+        if part.dataset.digest() != first.info["datasets"][part.dataset.name]["digest"]:
+            raise DataError(
+                f"{part.dataset.root}: dataset {part.dataset.name!r} is not the one that the members were trained on: faces "
+                "were added, taken away or split otherwise; train the members again"
+            )
     info = {
         "kind": "ensemble",
         "members": [run.name for run in own],
+        "networks": {run.name: run.network_hash for run in own},
         "created": time.strftime("%Y-%m-%d"),
         "model": {
             "name": "ensemble",
-            "origin": first.info["model"].get("origin", ""),
+            "origin": " ".join(dict.fromkeys(filter(None, (run.info["model"].get("origin", "") for run in own)))),
             "parameters": sum(run.info["model"]["parameters"] for run in own),
         },
         **{key: first.info[key] for key in KEPT},
@@ -88,7 +96,7 @@ def combine(
         info["heads"][name] = fitted_head(name, first.heads[name].labels, each.codes, logits).to_dict()
     with tempfile.TemporaryDirectory() as folder:
         for run in own:
-            (Path(folder) / run.name).symlink_to(run.path, target_is_directory=True)
+            shutil.copytree(run.path, Path(folder) / run.name)
         draft = runs.write(Path(folder) / target.name, info, {})
         measured, tables, pictures = evaluated(draft, parts, progress)
     info |= {"metrics": measured, "seconds_in_all": round(time.monotonic() - started, 1)}
@@ -105,6 +113,8 @@ def combine(
 def _check(members: list[runs.Run], target: Path) -> None:
     if len(members) < 2 or len({run.name for run in members}) < len(members):
         raise ConfigError(f"{target}: an ensemble needs two different runs or more")
+    if target.name in [run.name for run in members]:
+        raise ConfigError(f"{target}: is one of the members; choose another --out")
     first = members[0]
     for run in members:
         if run.kind != "network" or "recipe" not in run.info:
@@ -116,6 +126,12 @@ def _check(members: list[runs.Run], target: Path) -> None:
             raise ConfigError(f"run {run.name}: has other heads or labels than {first.name}")
         if run.info["recipe"]["datasets"] != first.info["recipe"]["datasets"]:
             raise ConfigError(f"run {run.name}: was trained on other datasets than {first.name}")
+        digests = [{name: facts["digest"] for name, facts in each.info["datasets"].items()} for each in (run, first)]
+        if digests[0] != digests[1]:
+            raise ConfigError(
+                f"run {run.name}: its datasets held other faces or splits than those of {first.name}, so one may have been "
+                "trained on what would test the other"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,6 +138,9 @@ def _checked(part: Prepared) -> Prepared:
             raise DataError(
                 f"{dataset.root}: dataset {dataset.name!r} has no usable face in its {name} split; add some"
             )
+    if dataset.split("test").table["group"].nunique() < 2:
+        what = "a single photo or person in its test split, so no score of it has an interval"
+        raise DataError(f"{dataset.root}: dataset {dataset.name!r} has {what}; add more pictures")
     if lacking := [label for label, count in counts["train"].items() if not count]:
         what = f"no usable face of class {', '.join(lacking)} in its train split"
         raise DataError(f"{dataset.root}: dataset {dataset.name!r} has {what}; add some or leave the class out")

@@ -94,7 +94,8 @@ def _train(
     keras.utils.set_random_seed(recipe.seed)
     if recipe.teacher:
         tell(f"{each.name}: asks its teacher about {len(learn):,} faces")
-        members = [Trained.load(out / name) for name in shipped(recipe.teacher).members]
+        teacher = shipped(recipe.teacher)
+        members = [Trained.load(out / name) for name in teacher.members or [teacher.name]]
         answers = [(input_of(one.recipe).size, _answer(one, classes)) for one in members]
         equal = [1 / len(answers)] * len(answers)  # shares are fitted where the ensemble is made, later and elsewhere
         learn = distil.blended(learn, distil.averaged(learn, answers, equal, progress=progress), recipe.distil)

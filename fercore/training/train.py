@@ -102,7 +102,9 @@ def faces_of(parts: list[Prepared], recipe: Recipe, progress: Progress | None = 
     """Return the faces to learn from, with what a teacher says of them if there is one, and those of validation."""
     learn, check = (split_faces(parts, name, recipe) for name in ("train", "validation"))
     if recipe.teacher:
-        learn = distil.taught(learn, runs.Run.load(recipe.teacher), recipe.distil, progress=progress)
+        teacher = runs.Run.load(recipe.teacher)
+        distil.check(teacher, {part.dataset.name: part.dataset.labels for part in parts})
+        learn = distil.taught(learn, teacher, recipe.distil, progress=progress)
     return learn, check
 
 

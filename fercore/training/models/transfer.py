@@ -15,7 +15,7 @@ from keras import layers
 
 from ...config import artifacts_dir
 from ...errors import ConfigError
-from ...runs import find
+from ...runs import Run
 from ..layers import with_fast_layers
 from . import folded
 
@@ -40,7 +40,8 @@ def build(
         heads: classes by head.
         weights: ``faces`` for the shipped face-identity weights, None for random ones, a local ``.h5`` file of
             ``keras.applications.MobileNet`` without its top (ImageNet), or a run of this network, by name or folder, to go on
-            from, its heads included.
+            from, and from those of its heads that have as many classes. The head of a folder of one's own starts anew: its
+            classes may be others.
         dropout: before the heads.
         frozen: so many of the 13 blocks, counted from the picture, keep their weights; the first three see edges and
             shading, which faces share, and take a third of the time of a step.
@@ -58,8 +59,15 @@ def build(
         _load_faces(body, artifacts_dir() / FACES)
     elif weights is not None and Path(weights).suffix == ".h5":
         _load_imagenet(body, Path(weights))
-    trained = folded.read(find(weights) / "model.onnx", list(heads)) if _is_run(weights) else None
-    if trained:
+    trained = None
+    if _is_run(weights):
+        run = Run.load(weights)
+        shared = [
+            head
+            for head, classes in heads.items()
+            if head != "folder" and head in run.heads and len(run.heads[head].labels) == classes
+        ]
+        trained = folded.read(run.file("model.onnx"), shared)
         _load_folded(body, trained.convolutions, str(weights))
     if frozen:
         last = body.get_layer(f"conv_pw_{frozen}_relu")
