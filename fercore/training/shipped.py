@@ -91,6 +91,19 @@ MADE: tuple[Shipped, ...] = (
             "options": {"weights": "transfer"},
         },
     ),
+    Shipped(
+        "nano",
+        model="attention",
+        changes={
+            "epochs": 16,
+            "size": 64,
+            "augment": "light",
+            "precision": "bfloat16",
+            "teacher": "student",
+            "options": {"widths": [16, 32, 64, 96], "blocks": [1, 1, 2, 1], "dropout": 0.1},
+        },
+        gpu={"epochs": 60, "batch_size": 256, "learning_rate": 0.15, "teacher": "distilled"},
+    ),
 )
 """In the order in which they can be made: members before their ensemble, a teacher before its student.
 
