@@ -108,7 +108,8 @@ MADE: tuple[Shipped, ...] = (
 """In the order in which they can be made: members before their ensemble, a teacher before its student.
 
 ``distilled`` is a student's student: it goes on from the first and learns from what that says of each face and its mirror
-image (Furlanello et al., "Born-again neural networks", 2018).
+image (Furlanello et al., "Born-again neural networks", 2018). The first one's teacher was the plain average of the ensemble's
+members, before their shares were fitted.
 """
 SHIPPED: tuple[Shipped, ...] = tuple(each for each in MADE if not each.step)
 """Those that are in the repository, and that a GPU trains."""
