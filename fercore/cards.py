@@ -6,7 +6,8 @@ Face Hub reads. Everything that is a number comes from the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 WEAK = 3
@@ -105,6 +106,21 @@ def _data(info: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def starts_from(info: Mapping[str, Any]) -> list[str]:
+    """Return the runs that a network's training needs beside it: its teacher, and the one whose weights it goes on from."""
+    recipe = info.get("recipe", {})
+    named = {recipe.get("teacher"), recipe.get("options", {}).get("weights")} - {"", None, "faces"}
+    return sorted(name for name in named if re.fullmatch(r"[\w.-]+", name, re.ASCII) and not name.endswith(".h5"))
+
+
+def starting_note(before: Sequence[str]) -> str:
+    """Return in words that a training starts from other runs, and how to get those of this project."""
+    return (
+        f"It starts from {' and '.join(f'`{name}`' for name in before)}, which must stand beside it; "
+        "`python -m fercore.training.shipped` prints the commands that make every run of this project, in order."
+    )
+
+
 def _making(name: str, info: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{package} {version}" for package, version in info["packages"].items())
     needs = ""
@@ -114,13 +130,8 @@ def _making(name: str, info: Mapping[str, Any]) -> str:
     else:
         how = f"Keras on {info['backend']}, {info['seconds'] / 60:.0f} minutes of training"
         command = f"train --like {name}"
-        recipe = info.get("recipe", {})
-        runs = {recipe.get("teacher"), recipe.get("options", {}).get("weights")} - {"", None, "faces"}
-        if before := sorted(run for run in runs if not run.endswith(".h5")):
-            needs = (
-                f" It starts from {' and '.join(f'`{run}`' for run in before)} beside it; "
-                "`python -m fercore.training.shipped` prints the commands that make every run of this project, in order."
-            )
+        if before := starts_from(info):
+            needs = f" {starting_note(before)}"
     return (
         f"{info['created']}, {info['machine']}, {how}; {packages}. `run.json` holds "
         f"{'its members' if members else 'the recipe, the seeds'} and a digest of every split.{needs} To make it again:\n\n"

@@ -6,7 +6,7 @@ import json
 
 import streamlit as st
 
-from fercore import charts
+from fercore import cards, charts
 from fercore.ui import loaders, picker, tables, widgets
 from fercore.ui.text import plain
 
@@ -100,7 +100,8 @@ if run.info.get("recipe"):
     widgets.table(
         tables.settings(run.info["recipe"]), "configuration", "Settings of the training", width=560, height="content"
     )
-    st.caption("To train it again:")
+    before = cards.starts_from(run.info)
+    st.caption(f"To train it again. {cards.starting_note(before)}" if before else "To train it again:")
     st.code(f"python -m fercore train --like {run.name} --out artifacts/{run.name}-again", language="bash")
 with st.expander("Machine and packages"):
     st.markdown(plain(run.info.get("machine", "not recorded")))

@@ -336,6 +336,11 @@ def compared(**changes: dict[str, float]) -> Comparison:
     [
         ({"one": {"happy": 5.0, "sad": -3.0}}, "One gains most on happy (+5 points), the greatest loss sad (-3)"),
         ({"one": {"happy": 5.0, "sad": 3.0}}, "One gains most on happy (+5 points)"),
+        ({"one": {"happy": -5.0, "sad": -3.0}}, "One gains in no class, the greatest loss happy (-5)"),
+        (
+            {"one": {"happy": -5.0}, "two": {"happy": 0.0}},
+            "No run gains in any class, the greatest loss happy by one (-5)",
+        ),
         (
             {"one": {"happy": 5.0, "sad": -3.0}, "two": {"happy": -9.0, "sad": 7.0}},
             "Against base, the greatest gain is sad by two (+7 points), the greatest loss happy by two (-9)",

@@ -64,6 +64,10 @@ def test_all_of_it_is_small_and_the_default_is_calibrated() -> None:
     assert Run.load(ARTIFACTS / DEFAULT).info["metrics"]["fer2013"]["ece"]["value"] <= 0.03
 
 
+def test_nano_is_small_enough_for_a_phone() -> None:
+    assert Run.load(ARTIFACTS / "nano").file("model.onnx").stat().st_size <= 1_500_000
+
+
 def test_each_network_of_the_papers_has_a_run() -> None:
     trained = {Run.load(ARTIFACTS / name).info["model"]["name"] for name in SHIPPED}
     assert {claim.model for claim in papers.CLAIMS} <= trained <= {*models.MODELS, "ensemble"}

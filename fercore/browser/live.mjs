@@ -162,6 +162,7 @@ class Live {
   failed(error) {
     this.closeSitting();
     this.stop();
+    if (!(error instanceof CameraError)) this.engine = undefined;
     if (error instanceof CameraError) return this.show("idle", error.message, { problem: true });
     const why =
       error instanceof FileError

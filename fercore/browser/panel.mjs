@@ -150,6 +150,11 @@ export class Panel {
     const mark = `${ids.join()} ${followed}`;
     if (this.part.faces.childElementCount === ids.length && this.part.faces.dataset.mark === mark) return;
     this.part.faces.dataset.mark = mark;
+    const shown = [...this.part.faces.children];
+    if (ids.length && shown.map(({ textContent }) => textContent).join() === ids.map((id) => `Face ${id}`).join()) {
+      shown.forEach((button, at) => (button.ariaPressed = String(ids[at] === followed)));
+      return; // the buttons stay, and with them the keyboard's place
+    }
     const buttons = ids.map((id) => {
       const button = document.createElement("button");
       button.type = "button";

@@ -34,9 +34,12 @@ def class_changes(comparison: Comparison) -> Figure | None:
     data = pd.concat(parts, ignore_index=True)[["run", "class", "change", "gained", "lost", "faces"]]
     best, worst = data.loc[data["change"].idxmax()], data.loc[data["change"].idxmin()]
     by = (lambda row: "") if len(parts) == 1 else (lambda row: f" by {row['run']}")
-    who = f"{data['run'][0]} gains" if len(parts) == 1 else f"Against {comparison.reference}, the greatest gain is"
-    text = f"{best['class']}{by(best)} ({best['change']:+.0f} points)"
-    title = f"{who} most on {text}" if len(parts) == 1 else f"{who} {text}"
+    alone = len(parts) == 1
+    if best["change"] <= 0:
+        title = f"{data['run'][0] if alone else 'no run'} gains in {'no' if alone else 'any'} class"
+    else:
+        title = f"{data['run'][0]} gains most on" if alone else f"Against {comparison.reference}, the greatest gain is"
+        title += f" {best['class']}{by(best)} ({best['change']:+.0f} points)"
     title += f", the greatest loss {worst['class']}{by(worst)} ({worst['change']:+.0f})" if worst["change"] < 0 else ""
     told = "; ".join(f"{row['run']} {row['class']} {row['change']:+.0f} points" for _, row in data.iterrows())
     description = f"Change of recall against {comparison.reference}: {told}."
@@ -107,7 +110,7 @@ def _bars(data: pd.DataFrame) -> alt.LayerChart:
 
 
 def _cells(data: pd.DataFrame) -> alt.LayerChart:
-    """Draw a row a run and a column a class; gains in the accent, losses in grey, the stronger the more."""
+    """Draw a row a run and a column a class; gains in the accent, losses in orange, the stronger the more."""
     edge = float(data["change"].abs().max()) or 1.0
     data = data.assign(
         amount=data["change"].abs(), way=["gain" if change >= 0 else "loss" for change in data["change"]]
@@ -123,7 +126,7 @@ def _cells(data: pd.DataFrame) -> alt.LayerChart:
     )
     text = encoded.mark_text(fontSize=cell_size(), tooltip=None).encode(
         text=alt.Text("change:Q", format="+.0f"),
-        color=alt.condition(f"datum.amount > {FULL * edge}", alt.value("white"), alt.value(INK)),
+        color=alt.condition(f"datum.way == 'gain' && datum.amount > {FULL * edge}", alt.value("white"), alt.value(INK)),
     )
     return (cells + text).properties(height=height(data["run"].nunique(), 46) + 30)
 

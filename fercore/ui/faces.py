@@ -134,6 +134,13 @@ def missing_pictures(dataset: str, source: str = "") -> bool:
     found, reason = loaders.pictures(dataset)
     if found is not None:
         return False
+    if dataset == "folder":
+        st.info(
+            "The pictures of this run are those of a folder of somebody's own, which is not here. Set `FER_DATA` to the folder "
+            "that it was trained on, and start the app again: the faces then appear here.",
+            icon=":material/image_not_supported:",
+        )
+        return True
     st.info(
         f"The pictures of {dataset_title(dataset)} are not shipped: neither their licence nor the people in them allow "
         f"it. Get the dataset from its makers{f' ({plain(source)})' if source else ''}, put it into "
