@@ -173,6 +173,24 @@ def test_answers_are_pythons_on_eleven_variations_of_the_portrait(
     assert seen >= 10, "most variations should show a face"
 
 
+def test_a_run_chosen_while_another_loads_keeps_its_networks(
+    page: Page, place: Path, artifacts: Path, portrait: np.ndarray
+) -> None:
+    page.reload()
+    static = place / "app" / "static"
+    runs = [Run.load(artifacts / name) for name in ("made-1", "unused")]
+    settings = [rooted(assets.settings(run, "consensus", static)) for run in runs]
+    both = """async ([[first, second], files]) => {
+      const { Engine } = await import("/engine.mjs");
+      const { openRun } = await import("/runtime.mjs");
+      const [, { detector, networks }] = await Promise.all([openRun(first, files), openRun(second, files)]);
+      window.engine = new Engine(second, detector, networks);
+    }"""
+    page.evaluate(both, [settings, rooted(assets.runtime(static))])
+    theirs = Predictor.load(runs[1], head="consensus", detector=BlazeFace(artifacts / "detector")).predict(portrait)
+    assert differences(answers(page, place, portrait), theirs)[1] < PROBABILITY
+
+
 def test_live_looks_once_like_the_detector_without_tiles(
     page: Page, place: Path, artifacts: Path, portrait: np.ndarray
 ) -> None:
