@@ -31,7 +31,7 @@ STEERED = """(pictures => {
   const images = pictures.map((url) => Object.assign(new Image(), { src: url }));
   window.picture = 0;
   setInterval(() => {
-    const coach = document.querySelector("[data-testid=stBidiComponentIsolated]")?.shadowRoot.querySelector(".coach");
+    const coach = document.querySelector("[data-testid=stBidiComponentIsolated]")?.shadowRoot?.querySelector(".coach");
     if (coach && !coach.hidden) window.picture = Number(coach.dataset.at);
     canvas.getContext("2d").drawImage(images[window.picture], 0, 0);
   }, 40);
