@@ -178,7 +178,7 @@ def test_a_run_chosen_while_another_loads_keeps_its_networks(
 ) -> None:
     page.reload()
     static = place / "app" / "static"
-    runs = [Run.load(artifacts / name) for name in ("made-1", "unused")]
+    runs = [Run.load(artifacts / name) for name in ("made-1", "made-2")]
     settings = [rooted(assets.settings(run, "consensus", static)) for run in runs]
     both = """async ([[first, second], files]) => {
       const { Engine } = await import("/engine.mjs");

@@ -275,7 +275,7 @@ def test_dataset_page_chooses_a_dataset_in_the_url() -> None:
 
 
 def test_dataset_page_shows_faces_where_the_data_is(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "are not shipped" in texts(visit("dataset", run="own"))
+    assert "which is not here" in texts(visit("dataset", run="own"))
     monkeypatch.setenv("FER_DATA", str(made.parent / "data"))
     app = visit("dataset", run="own", **{"class": "bored"})
     assert_sound(app)
