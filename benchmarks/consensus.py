@@ -26,6 +26,7 @@ from fercore.errors import DataError, FerError
 from fercore.labels import LABELS
 from fercore.runs import Run
 from fercore.training import consensus
+from fercore.training.shipped import DATASETS
 
 Join = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """From what each head says (N, 7) to what they say together (N, 7), in any scale."""
@@ -74,20 +75,18 @@ def measure(run: Run, parts: Mapping[str, datasets.Dataset]) -> pd.DataFrame:
         known = table["label"].isin(LABELS).to_numpy()
         codes = pd.Categorical(table["label"][known], categories=list(LABELS)).codes.astype(np.int64)
         groups = pd.factorize(table["group"][known])[0]
-        plain = None
-        for way, join in ways(heads).items():
-            joined = join(said)[known]
-            right = joined.argmax(axis=1) == codes
-            plain = right if way == PLAIN else plain
-            likely = (joined / joined.sum(axis=1, keepdims=True))[np.arange(len(codes)), codes]
+        joined = {way: join(said)[known] for way, join in ways(heads).items()}
+        right = {way: each.argmax(axis=1) == codes for way, each in joined.items()}
+        for way, each in joined.items():
+            likely = (each / each.sum(axis=1, keepdims=True))[np.arange(len(codes)), codes]
             rows.append(
                 {
                     "source": source,
                     "way": way,
                     "faces": len(codes),
-                    "accuracy": float(right.mean()),
+                    "accuracy": float(right[way].mean()),
                     "log_loss": float(-np.log(np.maximum(likely, consensus.LEAST)).mean()),
-                    **metrics.paired_difference(right, plain, groups),
+                    **metrics.paired_difference(right[way], right[PLAIN], groups),
                 }
             )
     return pd.DataFrame(rows)
@@ -124,7 +123,7 @@ def main() -> None:
     try:
         run = Run.load(options.run)
         parts = {}
-        for name in ("fer2013", "ferplus", "expw"):
+        for name in DATASETS:
             faces = datasets.load(name, data_dir(options.data)).split("validation")
             parts[name] = faces.select(np.arange(min(options.limit or len(faces), len(faces))))
         print(report(measure(run, parts)))

@@ -220,7 +220,7 @@ def evaluate(
 
 def _others_than_tested(run: Run, dataset: str, faces: list[str]) -> str:
     """Return in words that these are not the faces a run was tested on when it was made; empty if they are, or nobody knows."""
-    if dataset not in run.info.get("metrics", {}) or "predictions.parquet" not in run.info["files"]:
+    if not run.metrics(dataset) or "predictions.parquet" not in run.info["files"]:
         return ""
     table = run.predictions()
     tested = set(table["locator"][table["dataset"] == dataset].astype(str))
@@ -288,12 +288,13 @@ def predict(
     from .images import find_images
     from .video import find_videos, is_video
 
+    setup = batch.Setup(run, head, detector or os.environ.get("FER_DETECTOR"), flip)
     if copy or fps or any(map(is_video, paths)):
         if len(paths) != 1 or not is_video(paths[0]):
             raise FerError("--render, --fps and videos: give exactly one video, and photos in another call")
         if workers is not None or engine != "local":
             raise FerError("--workers and --engine: share out photos; leave them away for a video")
-        _predict_video(paths[0], run, head, detector, flip=flip, as_json=as_json, out=out, copy=copy, fps=fps)
+        _predict_video(paths[0], setup, as_json=as_json, out=out, copy=copy, fps=fps)
         return
     files, videos = find_images(paths), find_videos(paths)
     some = f"{videos[0]}{f' and {len(videos) - 1} more' if len(videos) > 1 else ''}" if videos else ""
@@ -302,14 +303,13 @@ def predict(
         raise FerError(f"{', '.join(map(str, paths))}: no photo in there{advice}")
     if videos:
         click.echo(f"note: left out, since a video is looked at when it is named itself: {some}", err=True)
-    how = batch.Setup(run, head, detector or os.environ.get("FER_DETECTOR"), flip)
-    if not _predict_photos(files, how, as_json=as_json, out=out, workers=workers, engine=engine):
+    if not _predict_photos(files, setup, as_json=as_json, out=out, workers=workers, engine=engine):
         sys.exit(2)
 
 
 def _predict_photos(
     files: list[Path],
-    how: batch.Setup,
+    setup: batch.Setup,
     *,
     as_json: bool,
     out: Path | None,
@@ -323,11 +323,11 @@ def _predict_photos(
     from .output import FaceFile
     from .runs import Run
 
-    loaded = Run.load(how.run)
-    head = loaded.head(how.head)
-    setup = dataclasses.replace(how, run=str(loaded.path), head=head.name)
+    loaded = Run.load(setup.run)
+    head = loaded.head(setup.head)
+    setup = dataclasses.replace(setup, run=str(loaded.path), head=head.name)
     photos = [str(file) for file in files]
-    file = FaceFile(out, f"{loaded.name}/{head.name}{' flip' if how.flip else ''}", head.labels) if out else None
+    file = FaceFile(out, f"{loaded.name}/{head.name}{' flip' if setup.flip else ''}", head.labels) if out else None
     if file:
         photos = [photo for photo in dict.fromkeys(photos) if photo not in file]
     counts = {"photos": 0, "faces": 0, "unreadable": 0}
@@ -377,11 +377,8 @@ def _lines(answer: Any) -> Iterator[str]:
 
 def _predict_video(
     video: Path,
-    run: str | None,
-    head: str | None,
-    detector: str | None,
+    setup: batch.Setup,
     *,
-    flip: bool,
     as_json: bool,
     out: Path | None,
     copy: Path | None,
@@ -398,8 +395,8 @@ def _predict_video(
     if copy:
         check_copy(video, copy)
     # One look a frame: tiles, which find small faces in large photos, take six times as long.
-    finder = detector or os.environ.get("FER_DETECTOR") or BlazeFace(tiles=False)
-    predictor = Predictor.load(run, head=head, detector=finder, flip=flip)
+    finder = setup.detector or BlazeFace(tiles=False)
+    predictor = Predictor.load(setup.run, head=setup.head, detector=finder, flip=setup.flip)
     with warnings.catch_warnings(record=True) as told:
         table = timeline(predictor, video, fps=fps, progress=progress("frames"))
     for text in {str(warning.message) for warning in told}:

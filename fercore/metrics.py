@@ -231,6 +231,7 @@ def share_interval(share: float, count: int) -> tuple[float, float]:
     """Return the 95% interval of a share (0 to 1) that was seen in ``count`` independent faces, 1 or more.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", 1927: it holds for a handful of faces too.
+    By hand, because SciPy's takes a second to import, for which a page would wait.
     """
     z = 1.959964
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)

@@ -138,9 +138,9 @@ class Run:
 
     @property
     def shares(self) -> list[float]:
-        """How much each of an ensemble's members counts, 1 in all; equal where the run says nothing. Empty for a network."""
-        equal = [1 / len(self.members)] * len(self.members) if self.members else []
-        return list(self.info.get("shares", equal))
+        """How much each of ``networks()`` counts, 1 in all; equal where the run says nothing."""
+        count = len(self.members) or 1
+        return list(self.info.get("shares", [1 / count] * count))
 
     def networks(self, *, verify: bool = True) -> list[Run]:
         """Return the runs whose networks answer: this one, or an ensemble's members.

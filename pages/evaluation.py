@@ -66,7 +66,7 @@ if not predictions.empty:
     widgets.show(
         loaders.once(charts.reliability, predictions, run.heads[metrics["head"]].labels),
         "reliability",
-        "A dot stands for all answers of about the same confidence and grows with their number; the stroke through it is "
-        "its 95% interval. On the dashed line an "
-        "answer that is 70% sure is right 70% of the time; the mean distance from it is the ECE.",
+        "A dot stands for all answers of about the same confidence and grows with their number; the stroke through it is its "
+        "95% interval. On the dashed line an answer that is 70% sure is right 70% of the time; the mean distance from it is "
+        "the ECE.",
     )

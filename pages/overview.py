@@ -36,7 +36,7 @@ if not measured:
     st.info("No run has been measured yet.", icon=":material/info:")
 for place, name in zip(widgets.side_by_side(len(measured)), measured, strict=True):
     with place:
-        tested = [run for run in known if name in (run.info.get("metrics") or {})]
+        tested = [run for run in known if run.metrics(name)]
         widgets.show(loaders.once(charts.accuracies, tested, name), f"accuracy-{name}")
 if measured:
     table = loaders.once(tables.runs, known)

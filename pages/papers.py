@@ -33,7 +33,7 @@ widgets.show(
 runs_of = {
     run.info.get("model", {}).get("name"): run.name
     for run in sorted(loaders.known()[0], key=lambda run: run.name.startswith("fer2013-"))  # ours come last, and stay
-    if "fer2013" in (run.info.get("metrics") or {})
+    if run.metrics("fer2013")
 }
 rows = []
 for claim in papers.CLAIMS:

@@ -124,11 +124,13 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path, kind: str) -> No
         assert "\n" not in str(caught.value)
         assert path.read_bytes() == foreign
     path.unlink()
-    write(path, ANSWERS[:1], "other/consensus")  # a single row, which is the last as well
-    before = path.read_bytes()
-    with pytest.raises(FerError, match=r"of '?other/consensus'?, not of made/consensus"):
-        write(path, ANSWERS)
-    assert path.read_bytes() == before
+    for some in (ANSWERS, ANSWERS[:1]):  # a single row is the last as well
+        path.unlink(missing_ok=True)
+        write(path, some, "other/consensus")
+        before = path.read_bytes()
+        with pytest.raises(FerError, match=r"of '?other/consensus'?, not of made/consensus"):
+            write(path, ANSWERS)
+        assert path.read_bytes() == before
 
 
 def test_a_last_row_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:

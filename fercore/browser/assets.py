@@ -87,7 +87,7 @@ def settings(run: Run, head: str, static: Path) -> dict[str, Any]:
     detector, description = _detector()
     networks = run.networks(verify=False)
     hashes = {detector / description["file"]: description["sha256"]}
-    hashes |= {network.file("model.onnx"): network.info["files"]["model.onnx"] for network in networks}
+    hashes |= {network.file("model.onnx"): network.network_hash for network in networks}
     files = publish(hashes, static)
     return {
         "name": run.name,
@@ -105,7 +105,7 @@ def settings(run: Run, head: str, static: Path) -> dict[str, Any]:
                 "temperature": network.head(head).temperature,
                 "share": share,
             }
-            for network, share in zip(networks, run.shares or [1.0], strict=True)
+            for network, share in zip(networks, run.shares, strict=True)
         ],
     }
 

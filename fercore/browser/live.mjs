@@ -162,8 +162,8 @@ class Live {
   failed(error) {
     this.closeSitting();
     this.stop();
-    if (!(error instanceof CameraError)) this.engine = undefined;
     if (error instanceof CameraError) return this.show("idle", error.message, { problem: true });
+    this.engine = undefined;
     const why =
       error instanceof FileError
         ? `This browser could not load what it needs to read your picture. ${error.message}`

@@ -146,24 +146,24 @@ export class Panel {
   }
 
   drawFaces(tracks, followed) {
+    const { faces } = this.part;
     const ids = tracks.length > 1 ? tracks.map(({ id }) => id) : [];
-    const mark = `${ids.join()} ${followed}`;
-    if (this.part.faces.childElementCount === ids.length && this.part.faces.dataset.mark === mark) return;
-    this.part.faces.dataset.mark = mark;
-    const shown = [...this.part.faces.children];
-    if (ids.length && shown.map(({ textContent }) => textContent).join() === ids.map((id) => `Face ${id}`).join()) {
-      shown.forEach((button, at) => (button.ariaPressed = String(ids[at] === followed)));
-      return; // the buttons stay, and with them the keyboard's place
+    if (faces.childElementCount !== ids.length || faces.dataset.ids !== ids.join()) {
+      faces.dataset.ids = ids.join();
+      faces.replaceChildren(...ids.map((id) => this.faceButton(id)));
     }
-    const buttons = ids.map((id) => {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = `Face ${id}`;
-      button.ariaPressed = String(id === followed);
-      button.addEventListener("click", () => this.follow(id));
-      return button;
+    [...faces.children].forEach((button, at) => {
+      const pressed = String(ids[at] === followed);
+      if (button.ariaPressed !== pressed) button.ariaPressed = pressed; // the button stays, and the keyboard's place with it
     });
-    this.part.faces.replaceChildren(...buttons);
+  }
+
+  faceButton(id) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = `Face ${id}`;
+    button.addEventListener("click", () => this.follow(id));
+    return button;
   }
 
   /** Save the picture as it is seen, with its marks, to the visitor's own downloads. */

@@ -97,15 +97,15 @@ function openSession(ort, file, progress) {
   return sessions.get(file.integrity);
 }
 
-let opened = 0;
+let needed = []; // the networks' files of the run that was asked for last
 
 const givesFeatures = (session) => session.outputNames.includes("features");
 
 /** Load what a run needs: {detector, networks}, the functions that `Engine` takes, and whether all of the networks give
  * features. `progress` gets a share from 0 to 1. */
 export async function openRun(run, files, progress = () => {}) {
-  const turn = ++opened;
-  const wanted = [files.code, files.wasm, run.detector.file, ...run.networks.map((network) => network.file)];
+  needed = [run.detector.file, ...run.networks.map((network) => network.file)];
+  const wanted = [files.code, files.wasm, ...needed];
   const total = wanted.reduce((sum, file) => sum + file.bytes, 0);
   const done = new Map();
   const report = (file, bytes) => {
@@ -115,9 +115,8 @@ export async function openRun(run, files, progress = () => {}) {
   const ort = await loadRuntime(files, report);
   const detector = await openSession(ort, run.detector.file, report);
   const networks = await Promise.all(run.networks.map((network) => openSession(ort, network.file, report)));
-  // Only the run that was asked for last may release what it does not need: an earlier one that is slow would take its own.
-  for (const [integrity, session] of turn === opened ? sessions : []) {
-    if (wanted.every((file) => file.integrity !== integrity)) {
+  for (const [integrity, session] of sessions) {
+    if (needed.every((file) => file.integrity !== integrity)) {
       sessions.delete(integrity);
       session.then((old) => old.release()).catch(() => {});
     }

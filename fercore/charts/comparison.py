@@ -33,17 +33,19 @@ def class_changes(comparison: Comparison) -> Figure | None:
         return None
     data = pd.concat(parts, ignore_index=True)[["run", "class", "change", "gained", "lost", "faces"]]
     best, worst = data.loc[data["change"].idxmax()], data.loc[data["change"].idxmin()]
-    by = (lambda row: "") if len(parts) == 1 else (lambda row: f" by {row['run']}")
     alone = len(parts) == 1
+    by = (lambda row: "") if alone else (lambda row: f" by {row['run']}")
+    gain = f"{best['class']}{by(best)} ({best['change']:+.0f} points)"
     if best["change"] <= 0:
-        title = f"{data['run'][0] if alone else 'no run'} gains in {'no' if alone else 'any'} class"
+        title = f"{best['run']} gains in no class" if alone else "no run gains in any class"
+    elif alone:
+        title = f"{best['run']} gains most on {gain}"
     else:
-        title = f"{data['run'][0]} gains most on" if alone else f"Against {comparison.reference}, the greatest gain is"
-        title += f" {best['class']}{by(best)} ({best['change']:+.0f} points)"
+        title = f"Against {comparison.reference}, the greatest gain is {gain}"
     title += f", the greatest loss {worst['class']}{by(worst)} ({worst['change']:+.0f})" if worst["change"] < 0 else ""
     told = "; ".join(f"{row['run']} {row['class']} {row['change']:+.0f} points" for _, row in data.iterrows())
     description = f"Change of recall against {comparison.reference}: {told}."
-    chart = _bars(data) if len(parts) == 1 else _cells(data)
+    chart = _bars(data) if alone else _cells(data)
     return Figure(sentence(title), chart, description, data)
 
 

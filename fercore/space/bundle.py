@@ -91,8 +91,7 @@ def with_members(runs: list[Run]) -> list[Run]:
     """Return runs and, behind each ensemble, the runs that it is made of; each once, its files compared with their hashes."""
     found: dict[str, Run] = {}
     for run in runs:
-        members = run.networks() if run.members else []
-        for each in (run, *members):
+        for each in (run, *run.networks()):
             if each.name in found and found[each.name].path != each.path:
                 raise FerError(f"{each.name}: two runs of this name; rename one")
             found[each.name] = each

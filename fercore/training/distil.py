@@ -79,7 +79,7 @@ def probabilities(faces: Faces, teacher: Run, *, progress: Progress | None = Non
                     f"teacher {run.name}: {found or 'no'} labels in head {head!r}, expected {labels.shape[1]}"
                 )
     members = [(run.input.size, _answer(Network(run, threads=2), list(faces.targets))) for run in runs]
-    return averaged(faces, members, teacher.shares or [1.0], progress=progress)
+    return averaged(faces, members, teacher.shares, progress=progress)
 
 
 def averaged(

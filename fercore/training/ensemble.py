@@ -67,18 +67,28 @@ def combine(
                 f"{part.dataset.root}: dataset {part.dataset.name!r} is not the one that the members were trained on: faces "
                 "were added, taken away or split otherwise; train the members again"
             )
+    answers = {name: _validation(own, name, parts, progress) for name in first.heads}
+    shares = calibration.fit_shares(np.concatenate([each.likelihoods() for each in answers.values()]))
     info = {
         "kind": "ensemble",
         "members": [run.name for run in own],
+        "shares": shares.tolist(),
         "networks": {run.name: run.network_hash for run in own},
         "created": time.strftime("%Y-%m-%d"),
         "model": {
             "name": "ensemble",
+            "summary": "the average of "
+            + " and ".join(f"{run.name} ({share:.0%})" for run, share in zip(own, shares, strict=True)),
             "origin": " ".join(dict.fromkeys(filter(None, (run.info["model"].get("origin", "") for run in own)))),
             "parameters": sum(run.info["model"]["parameters"] for run in own),
         },
         **{key: first.info[key] for key in KEPT},
-        "heads": {},
+        "heads": {
+            name: fitted_head(
+                name, first.heads[name].labels, each.codes, calibration.logarithms(each.said @ shares)
+            ).to_dict()
+            for name, each in answers.items()
+        },
         "datasets": {part.dataset.name: facts(part) for part in parts},
         "browser": all(run.info.get("browser") for run in own),
         "seconds": 0.0,
@@ -86,14 +96,6 @@ def combine(
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "backend": "onnxruntime",
     }
-    answers = {name: _validation(own, name, parts, progress) for name in first.heads}
-    shares = calibration.fit_shares(np.concatenate([each.likelihoods() for each in answers.values()]))
-    info["shares"] = [float(share) for share in shares]
-    counted = [f"{run.name} ({share:.0%})" for run, share in zip(own, shares, strict=True)]
-    info["model"]["summary"] = f"the average of {' and '.join(counted)}"
-    for name, each in answers.items():
-        logits = calibration.logarithms(each.said @ shares)
-        info["heads"][name] = fitted_head(name, first.heads[name].labels, each.codes, logits).to_dict()
     with tempfile.TemporaryDirectory() as folder:
         for run in own:
             shutil.copytree(run.path, Path(folder) / run.name)

@@ -90,7 +90,7 @@ def finish(
             "model": {
                 "name": recipe.model,
                 "summary": entry.summary,
-                "origin": _origin(entry.origin, recipe.options.get("weights", "faces")),
+                "origin": entry.origin_with(recipe.options),
                 "parameters": int(model.count_params()),
                 "layers": layer_table(model, some[:1]),
             },
@@ -119,13 +119,6 @@ def finish(
         files |= {"predictions.parquet": parquet(tables), "averages.npz": npz(pictures)}
         files["README.md"] = model_card(target.name, info).encode()
         return runs.write(target, info, files, overwrite=overwrite)
-
-
-def _origin(known: str, weights: str | None) -> str:
-    """Return where a network's pre-trained weights come from: its model's own source, unless the recipe named another."""
-    if not known or weights is None:
-        return ""
-    return f"{Path(weights).name}, a file of weights that was given." if Path(weights).suffix == ".h5" else known
 
 
 def _calibrate(name: str, labels: tuple[str, ...], logits: np.ndarray, check: Faces) -> runs.Head:

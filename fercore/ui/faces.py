@@ -135,18 +135,17 @@ def missing_pictures(dataset: str, source: str = "") -> bool:
     if found is not None:
         return False
     if dataset == "folder":
-        st.info(
+        how = (
             "The pictures of this run are those of a folder of somebody's own, which is not here. Set `FER_DATA` to the folder "
-            "that it was trained on, and start the app again: the faces then appear here.",
-            icon=":material/image_not_supported:",
+            "that it was trained on"
         )
-        return True
-    st.info(
-        f"The pictures of {dataset_title(dataset)} are not shipped: neither their licence nor the people in them allow "
-        f"it. Get the dataset from its makers{f' ({plain(source)})' if source else ''}, put it into "
-        f"`{config.data_dir()}` or set `FER_DATA` to its folder, and start the app again: the faces then appear here.",
-        icon=":material/image_not_supported:",
-    )
+    else:
+        how = (
+            f"The pictures of {dataset_title(dataset)} are not shipped: neither their licence nor the people in them allow "
+            f"it. Get the dataset from its makers{f' ({plain(source)})' if source else ''}, put it into "
+            f"`{config.data_dir()}` or set `FER_DATA` to its folder"
+        )
+    st.info(f"{how}, and start the app again: the faces then appear here.", icon=":material/image_not_supported:")
     with st.expander("What was looked for"):
         st.markdown(plain(reason))
     return True

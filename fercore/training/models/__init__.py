@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, FerError
@@ -54,6 +55,14 @@ class Model:
                 raise
             line = str(error).strip().splitlines()[0]
             raise ConfigError(f"options: model {self.module!r} cannot be built with {options}: {line}") from error
+
+    def origin_with(self, options: Mapping[str, Any]) -> str:
+        """Return where the pre-trained weights come from with these options, which may name none or a file."""
+        weights = options.get("weights", "faces") if self.origin else None
+        if weights is None:
+            return ""
+        file = Path(weights)
+        return f"{file.name}, a file of weights that was given." if file.suffix == ".h5" else self.origin
 
     def adapt(self, model: Any, inputs: Any) -> None:
         """Prepare pre-trained weights with some faces (N, size, size, 1)."""
