@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from fercore import runs
+from fercore.calibration import softmax
 from fercore.errors import ConfigError
-from fercore.inference import Predictor
+from fercore.inference import Network, Predictor
+from fercore.preprocess import InputSpec
 from made_faces import made_dataset
 from made_run import made_ensemble, made_run
 
 pytest.importorskip("keras")
 
 from fercore.training import distil
-from fercore.training.data import Faces, join
+from fercore.training.data import Faces, batches, join
+from fercore.training.recipe import Recipe
 
 LABELS = ("angry", "happy", "sad")
 
@@ -103,3 +106,38 @@ def test_a_teachers_labels_are_compared_by_name(folder):
 def test_a_teacher_without_the_head_is_refused(folder, faces):
     with pytest.raises(ConfigError, match=r"teacher other: no labels in head 'made', expected 3"):
         distil.probabilities(faces, runs.Run.load(folder / "other"))
+
+
+def test_a_consistent_teacher_is_asked_about_the_very_pictures_that_are_shown(faces):
+    """Changed and mixed ones; its answers then share the batch with the mixed labels."""
+    recipe = Recipe(model="transfer", datasets=("made",), batch_size=4, augment="strong", mixup=0.4)
+    spec = InputSpec(size=40, mean=100.0, std=50.0)
+    asked = []
+
+    def teach(inputs, own):
+        asked.append((inputs.copy(), own))
+        return {"made": np.full((len(inputs), 3), [0.2, 0.3, 0.5], np.float32)}
+
+    ((inputs, targets, weights),) = distil.following(batches, teach, 0.25)(faces, recipe, spec, 3)
+    ((plain_inputs, plain_targets, plain_weights),) = batches(faces, recipe, spec, 3)
+    np.testing.assert_array_equal(inputs, plain_inputs)
+    np.testing.assert_array_equal(asked[0][0], inputs)
+    assert [own for _, own in asked] == [spec]
+    np.testing.assert_allclose(weights["made"], 0.75 * plain_weights["made"] + 0.25, atol=1e-6)
+    expected = 0.75 * plain_weights["made"][:, None] * plain_targets["made"] + 0.25 * np.array([0.2, 0.3, 0.5])
+    np.testing.assert_allclose(targets["made"] * weights["made"][:, None], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [48, 80])
+def test_a_teacher_sees_a_students_input_at_its_own_size(folder, faces, size):
+    """Asked about the faces as they are, at another size than its own or not, it says what it says of them elsewhere."""
+    run = runs.Run.load(folder / "both")
+    spec = InputSpec(size=size, mean=100.0, std=50.0)
+    said = distil.teaching(run, {"made": 3})(faces.inputs(range(4), spec), spec)["made"]
+    crops = faces.pictures(range(4), 48)
+    networks = [Network(one) for one in run.networks()]
+    each = [softmax(one.answers(crops, ["made"])["made"], one.run.head("made").temperature) for one in networks]
+    assert not np.allclose(each[0], each[1], atol=1e-3)
+    np.testing.assert_allclose(said, np.mean(each, axis=0), atol=1e-5 if size == 48 else 0.1)
+    with pytest.raises(ConfigError, match=r"teacher one: 3 labels in head 'made', expected 4"):
+        distil.teaching(run, {"made": 4})

@@ -297,7 +297,7 @@ def scripted(monkeypatch, accuracies: list[float]) -> list[list[np.ndarray]]:
     """Let validation say so; return where each epoch's weights will be kept."""
     weights = []
 
-    def validate(trainer, inputs, validation):
+    def validate(trainer, *_):
         weights.append([np.array(value) for value in trainer.get_weights()])
         return {"val_loss": 1.0, "val_accuracy": accuracies[len(weights) - 1]}
 

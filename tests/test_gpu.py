@@ -71,7 +71,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return shipped.get("transfer").recipe(gpu=True).replace(class_weight=0.5, batch_size=16)
+    return shipped.GPU[0].recipe().replace(class_weight=0.5, batch_size=16)
 
 
 @pytest.fixture(scope="module")
@@ -166,27 +166,36 @@ def test_a_crew_changes_faces_as_one_process_does(packed, recipe):
 # The shipped set
 
 
-def test_each_shipped_run_can_be_made_from_those_before_it():
-    for gpu, made in ((False, shipped.MADE), (True, shipped.SHIPPED)):
-        names = [each.name for each in made]
-        assert len(set(names)) == len(names)
-        for number, each in enumerate(made):
-            before = names[:number]
-            assert set(each.members) <= set(before)
-            if each.model:
-                recipe = each.recipe(gpu=gpu)
-                assert recipe.datasets == shipped.DATASETS
-                assert recipe.teacher in ("", *before)
-                assert recipe.options.get("weights", "faces") in ("faces", *before)
-    assert shipped.get("distilled").recipe().options == {"weights": "student"}
-    assert shipped.get("distilled").recipe(gpu=True).options == {"weights": "transfer"}
+@pytest.mark.parametrize("made", [shipped.PROCESSOR, shipped.GPU], ids=["processor", "gpu"])
+def test_each_can_be_made_from_those_before_it(made):
+    names = [each.name for each in made]
+    assert len(set(names)) == len(names)
+    for number, each in enumerate(made):
+        before = names[:number]
+        assert set(each.members) <= set(before)
+        if each.model:
+            recipe = each.recipe()
+            assert recipe.datasets == shipped.DATASETS
+            assert recipe.teacher in ("", *before)
+            assert recipe.options.get("weights", "faces") in ("faces", *before)
+
+
+def test_two_roads_lead_to_the_same_networks():
+    """A GPU's road ends in runs that a processor can make as well; their teachers differ."""
+    for each in shipped.GPU:
+        if not each.step:
+            own, other = each.recipe(), shipped.get(each.name).recipe()
+            assert (own.model, own.size) == (other.model, other.size)
+            assert own.teacher != other.teacher
     with pytest.raises(ConfigError, match=r"ensemble: is an ensemble"):
         shipped.get("ensemble").recipe()
-    with pytest.raises(ConfigError, match=r"'micro' is not shipped; there are transfer, "):
+    with pytest.raises(ConfigError, match=r"'micro' is not made here; there are transfer, "):
         shipped.get("micro")
+    with pytest.raises(ConfigError, match=r"'nano' is not made here; there are middle, "):
+        shipped.get("nano", shipped.GPU)
 
 
-@pytest.mark.parametrize("each", [each for each in shipped.MADE if each.model], ids=lambda each: each.name)
+@pytest.mark.parametrize("each", [each for each in shipped.PROCESSOR if each.model], ids=lambda each: each.name)
 def test_the_printed_command_gives_the_recipe(each, monkeypatch):
     """Read by the real command line, which is stopped where it would train."""
     import shlex
@@ -237,7 +246,7 @@ def test_what_cannot_be_done_is_one_line(tmp_path):
     assert "no dataset 'fer2013' here" in refused("pack", tmp_path / "new.npz", "--data", tmp_path / "empty")
     assert "no whole pack" in refused("train", tmp_path / "there.npz", "--out", tmp_path / "out", "--workers", 1)
     assert "does not exist" in refused("train", tmp_path / "none.npz", "--out", tmp_path / "out")
-    assert "transfer: no trained network" in refused("finish", tmp_path / "there.npz", tmp_path / "empty")
+    assert "distilled: no trained network" in refused("finish", tmp_path / "there.npz", tmp_path / "empty")
 
 
 ABSENT = ("onnxruntime", "tf2onnx", "onnx", "PIL", "pillow_heif", "pandas", "sklearn", "scipy", "skimage", "optuna")
@@ -265,42 +274,46 @@ def test_pack_train_and_finish(data, tmp_path):
     assert "labels of 3 datasets" in result.output
     backend = "torch" if importlib.util.find_spec("torch") else "tensorflow"
     options = ["--epochs", "2", "--set", "batch_size=24", "--set", "precision=float32", "--out", out]
-    said = train_elsewhere(file, *options, backend=backend)
-    for name in ("transfer", "attention", "distilled"):
-        assert f"{name} 2/2: loss " in said
+    teachers = shipped.get("panel", shipped.GPU).members
+    first = [name for name in teachers for _ in (0, 1)][: -len(teachers)]  # all but the last, and each of them twice
+    said = train_elsewhere(file, *options, *(word for name in first for word in ("--only", name)), backend=backend)
+    assert "middle 2/2: loss " in said
+    assert "middle: done already" in said
     assert "of it waiting for faces" in said
-    assert "distilled: asks its teacher about" in said
-    names = [each.name for each in shipped.SHIPPED if each.model]
+    assert not (out / teachers[-1]).exists()
+    said = train_elsewhere(file, *options, backend=backend)
+    assert "distilled 2/2: loss " in said
+    names = [each.name for each in shipped.GPU if each.model]
     assert {path.name for path in out.iterdir() if not path.name.startswith("faces-")} == set(names)
 
     # Done is done; a network that is gone is trained again, and another recipe is refused.
     os.rename(out / "distilled", tmp_path / "first")
     again = train_elsewhere(file, *options, backend=backend)
-    assert "attention: done already" in again
+    assert "wide: done already" in again
     first, second = Trained.load(tmp_path / "first"), Trained.load(out / "distilled")
     assert first.recipe == second.recipe
     assert second.history[-1]["loss"] == pytest.approx(first.history[-1]["loss"], rel=1e-2)
     other = train_elsewhere(file, *options, "--set", "seed=5", backend=backend, expect=2)
-    assert "transfer: trained by another recipe or from another pack; choose another --out" in other
+    assert "middle: trained by another recipe or from another pack; choose another --out" in other
+    unknown = train_elsewhere(file, *options, "--only", "nana", backend=backend, expect=2)
+    assert "'nana' is not made here; there are middle, " in unknown
 
     result = call("finish", file, out, "--data", data, "--out", artifacts)
     assert result.exit_code == 0, result.output + repr(result.exception)
-    for each in shipped.SHIPPED:
-        run = Run.load(artifacts / each.name)
-        assert set(run.heads) == {*shipped.DATASETS, "consensus"}
-        assert set(run.info["metrics"]) == set(shipped.DATASETS)
-        Predictor.load(run)
-        if each.model:
-            assert run.info["backend"] == backend
-            assert run.info["recipe"] == Trained.load(out / each.name).recipe.to_dict()
-            assert run.history()["epoch"].tolist() == [1, 2]
-            assert run.info["export"]["difference"] <= 1e-4
-    assert Run.load(artifacts / "ensemble").members == ["transfer", "attention"]
-    # The student began as transfer, so its answers are near it, but it was trained on.
-    student, start = (Trained.load(out / name) for name in ("distilled", "transfer"))
+    assert [path.name for path in artifacts.iterdir()] == ["distilled"]
+    run = Run.load(artifacts / "distilled")
+    assert set(run.heads) == {*shipped.DATASETS, "consensus"}
+    assert set(run.info["metrics"]) == set(shipped.DATASETS)
+    Predictor.load(run)
+    assert run.info["backend"] == backend
+    assert run.info["recipe"] == Trained.load(out / "distilled").recipe.to_dict()
+    assert run.history()["epoch"].tolist() == [1, 2]
+    assert run.info["export"]["difference"] <= 1e-4
+    # The student began as a teacher, so its answers are near it, but it was trained on.
+    student, start = (Trained.load(out / name) for name in ("distilled", "middle"))
     assert not all(np.array_equal(a, b) for a, b in zip(student.weights, start.weights, strict=True))
     again = call("finish", file, out, "--data", data, "--out", artifacts)
-    assert again.output.count("is there already") == 5
+    assert again.output.count("is there already") == 1
 
 
 @pytest.mark.long
@@ -308,12 +321,12 @@ def test_finish_wants_the_same_pack_and_datasets(parts, recipe, data, tmp_path):
     """Before anything is exported: a folder of networks that were trained on something else."""
     pack.write(tmp_path / "pack.npz", recipe, parts)
     facts = {"sha256": "0" * 64, "digests": dict.fromkeys(shipped.DATASETS, "1" * 64)}
-    for each in shipped.SHIPPED:
+    for each in shipped.GPU:
         if each.model:
             row = {"epoch": 1, "val_accuracy": 0.5, "seconds": 1.0}
             Trained(each.name, each.recipe(), [np.zeros(2)], [row], 1, {}, {}, facts).save(tmp_path / "out" / each.name)
     line = refused("finish", tmp_path / "pack.npz", tmp_path / "out", "--data", data)
-    assert "pack.npz: not the pack from which transfer was trained" in line
+    assert "pack.npz: not the pack from which distilled was trained" in line
     for path in (tmp_path / "out").rglob("trained.json"):
         text = path.read_text().replace("0" * 64, pack.sha256(tmp_path / "pack.npz"))
         path.write_text(text)

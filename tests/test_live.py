@@ -155,6 +155,7 @@ def test_a_sitting_is_summed_up_and_python_hears_only_its_probabilities(
 ) -> None:
     page = visit(context, app)
     start(page)
+    expect(part(page, "answer")).to_contain_text("%")  # a face has a box once it was seen for a while
     wait_for_pictures(page, 4)
     part(page, "pause").click()
     expect(page.locator('.live[data-state="paused"]')).to_be_visible()

@@ -76,7 +76,7 @@ def test_each_network_of_the_papers_has_a_run() -> None:
 
 
 def test_the_shipped_set_is_there() -> None:
-    assert {each.name for each in shipped.SHIPPED} <= set(SHIPPED)
+    assert {each.name for each in shipped.PROCESSOR if not each.step} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -57,7 +57,15 @@ class Faces:
 
     def inputs(self, indices: Sequence[int] | np.ndarray, spec: preprocess.InputSpec) -> np.ndarray:
         """Return unchanged faces as network input (N, size, size, 1)."""
-        return features.network_input(np.stack([_plain(*self.crop(index), spec.size) for index in indices]), spec)
+        return features.network_input(self.pictures(indices, spec.size), spec)
+
+    def pictures(self, indices: Sequence[int] | np.ndarray, size: int) -> np.ndarray:
+        """Return unchanged faces as they are shown: uint8 (N, size, size)."""
+        return np.stack([_plain(*self.crop(index), size) for index in indices])
+
+
+Feed = Callable[[Faces, Recipe, preprocess.InputSpec, int], Iterator[Batch]]
+"""From faces, a recipe, the input at an epoch's resolution and the epoch to its batches, as ``batches`` gives them."""
 
 
 def join(

@@ -1,22 +1,26 @@
 """Distillation: what a teacher says of each training face, blended into the labels that the student learns from.
 
 The teacher answers once, for each face as it is and mirrored, before training starts; its calibrated probabilities then stand
-beside the labels (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015). It answers for every head,
-so a face that one source labels teaches the heads of the others too.
+beside the labels (Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015). Or it is ``consistent``: it
+answers every batch anew, about the very pictures that the student is shown (Beyer et al., "Knowledge distillation: A good
+teacher is patient and consistent", 2022). That costs its answers in each epoch. It answers for every head, so a face that one
+source labels teaches the heads of the others too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from .. import calibration, preprocess
 from ..errors import ConfigError
 from ..runs import Run
-from .data import Faces
+from .data import Batch, Faces, Feed, ahead
+from .recipe import Recipe
 
 if TYPE_CHECKING:  # so that a teacher of Keras networks needs neither ONNX Runtime nor what reads datasets
     from ..datasets.crops import Progress
@@ -26,6 +30,8 @@ BATCH = 64
 
 Answer = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 """From crops (N, size, size) uint8 to calibrated probabilities (N, K) a head."""
+Teach = Callable[[np.ndarray, preprocess.InputSpec], Mapping[str, np.ndarray]]
+"""From a student's input (N, size, size, 1) float32, and what it is, to calibrated probabilities (N, K) a head."""
 
 
 def taught(faces: Faces, teacher: Run, share: float, *, progress: Progress | None = None) -> Faces:
@@ -57,29 +63,57 @@ def check(teacher: Run, labels: Mapping[str, Sequence[str]]) -> None:
 
 def blended(faces: Faces, said: Mapping[str, np.ndarray], share: float) -> Faces:
     """Return the faces with targets in which what a teacher says (N, K) a head has a share (see ``taught``)."""
-    targets, weights = {}, {}
-    for head, labels in faces.targets.items():
-        own = (1 - share) * faces.weights[head]
-        weights[head] = (own + share).astype(np.float32)
-        blended = own[:, None] * labels + share * said[head]
-        targets[head] = (blended / np.maximum(weights[head], 1e-9)[:, None]).astype(np.float32)
+    targets, weights = _blend(faces.targets, faces.weights, said, share)
     return dataclasses.replace(faces, targets=targets, weights=weights)
+
+
+def following(feed: Feed, teach: Teach, share: float) -> Feed:
+    """Return a feed whose targets are blended with what a teacher says of the very pictures of each batch."""
+
+    def batches(faces: Faces, recipe: Recipe, spec: preprocess.InputSpec, epoch: int) -> Iterator[Batch]:
+        for inputs, targets, weights in ahead(feed(faces, recipe, spec, epoch)):
+            yield inputs, *_blend(targets, weights, teach(inputs, spec), share)
+
+    return batches
+
+
+def teaching(teacher: Run, heads: Mapping[str, int]) -> Teach:
+    """Return what asks a run, an ensemble with all its members, about a student's input.
+
+    Raises:
+        RunError, ConfigError: the teacher is damaged, or lacks one of ``heads``, names with their numbers of labels.
+    """
+    members = _members(teacher, heads)
+
+    def teach(inputs: np.ndarray, spec: preprocess.InputSpec) -> dict[str, np.ndarray]:
+        grey = np.clip(inputs[..., 0] * spec.std + spec.mean + 0.5, 0, 255).astype(np.uint8)
+        total = {head: np.zeros((len(inputs), count), np.float32) for head, count in heads.items()}
+        for (size, answer), share in zip(members, teacher.shares, strict=True):
+            way = cv2.INTER_AREA if size < spec.size else cv2.INTER_LINEAR
+            shown = np.stack([cv2.resize(picture, (size, size), interpolation=way) for picture in grey])
+            for head, found in answer(shown).items():
+                total[head] += np.float32(share) * found
+        return total
+
+    return teach
+
+
+def _blend(
+    targets: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray], said: Mapping[str, np.ndarray], share: float
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    mixed, counts = {}, {}
+    for head, labels in targets.items():
+        own = (1 - share) * weights[head]
+        counts[head] = (own + share).astype(np.float32)
+        total = own[:, None] * labels + share * said[head]
+        mixed[head] = (total / np.maximum(counts[head], 1e-9)[:, None]).astype(np.float32)
+    return mixed, counts
 
 
 def probabilities(faces: Faces, teacher: Run, *, progress: Progress | None = None) -> dict[str, np.ndarray]:
     """Return a teacher's calibrated probabilities (N, K) a head, averaged over its members, the face and its mirror image."""
-    from ..inference import Network
-
-    runs = teacher.networks()
-    for head, labels in faces.targets.items():
-        for run in runs:
-            found = len(run.head(head).labels) if head in run.heads else 0
-            if found != labels.shape[1]:
-                raise ConfigError(
-                    f"teacher {run.name}: {found or 'no'} labels in head {head!r}, expected {labels.shape[1]}"
-                )
-    members = [(run.input.size, _answer(Network(run, threads=2), list(faces.targets))) for run in runs]
-    return averaged(faces, members, teacher.shares, progress=progress)
+    heads = {head: labels.shape[1] for head, labels in faces.targets.items()}
+    return averaged(faces, _members(teacher, heads), teacher.shares, progress=progress)
 
 
 def averaged(
@@ -103,6 +137,18 @@ def averaged(
                 for head, probabilities in answer(crops).items():
                     total[head][rows] += share / 2 * probabilities
     return {head: values.astype(np.float32) for head, values in total.items()}
+
+
+def _members(teacher: Run, heads: Mapping[str, int]) -> list[tuple[int, Answer]]:
+    from ..inference import Network
+
+    runs = teacher.networks()
+    for head, count in heads.items():
+        for run in runs:
+            found = len(run.head(head).labels) if head in run.heads else 0
+            if found != count:
+                raise ConfigError(f"teacher {run.name}: {found or 'no'} labels in head {head!r}, expected {count}")
+    return [(run.input.size, _answer(Network(run, threads=2), list(heads))) for run in runs]
 
 
 def _answer(network: Network, heads: list[str]) -> Answer:

@@ -64,7 +64,7 @@ def finish(
     entry, spec = models.get(recipe.model), input_of(recipe)
     heads = {part.dataset.name: part.dataset.labels for part in parts}
     some = check.inputs(range(min(64, len(check))), spec)
-    answers = answers_of(model, check, spec, heads)
+    answers = answers_of(model, check.pictures(range(len(check)), spec.size), spec, heads)
     fitted = {name: _calibrate(name, heads[name], answers[name], check) for name in heads}
     how = consensus.settings(heads, {name: head.temperature for name, head in fitted.items()})
     if how:

@@ -21,9 +21,11 @@ from typing import Any, BinaryIO
 import keras
 import numpy as np
 
+from .. import features
 from ..errors import ConfigError, RunError
 from ..preprocess import InputSpec
-from .data import Batch, Faces, ahead, batches, order
+from .building import has_gpu
+from .data import Faces, Feed, ahead, batches, order
 from .optimizer import Statistics, averaged, learning_rate, make_optimizer
 from .recipe import Recipe
 
@@ -35,13 +37,10 @@ class Diverged(ConfigError):
 Report = Callable[[dict[str, Any]], None]
 """Called with a row of the history after each epoch, and with ``{"epoch", "step", "steps", "loss"}`` in between."""
 
-Feed = Callable[[Faces, Recipe, InputSpec, int], Iterator[Batch]]
-"""From faces, a recipe, the input at this epoch's resolution and the epoch to its batches."""
 
-
-BATCH = 128
-"""Faces that a network answers at once outside of training."""
-SLICE = 16 * BATCH
+BATCHES = {False: 128, True: 512}
+"""Faces that a network answers at once outside of training, without and with a GPU."""
+SLICE = 2048
 """Faces whose input is made at a time: 100 MiB at 112 pixels. Whole batches, so that slices change no answer."""
 
 
@@ -110,6 +109,7 @@ def fit(
     optimizer.build(trainer.trainable_variables)
     statistics = Statistics(model, recipe, steps * recipe.epochs)
     state = State()
+    checked = validation.pictures(range(len(validation)), spec.size)
     checkpoint = checkpoint_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if resume and checkpoint.is_file():
@@ -138,7 +138,7 @@ def fit(
         row = {"epoch": epoch + 1, "loss": loss / steps, "accuracy": accuracy}
         row["learning_rate"] = float(optimizer.learning_rate)
         with averaged(trainer, optimizer, recipe, statistics):
-            row |= _validate(trainer, spec, validation)
+            row |= _validate(trainer, spec, validation, checked)
             if not math.isfinite(row["val_loss"]):
                 raise Diverged(_diverged(recipe, epoch, "validation"))
             if row["val_accuracy"] > max((old["val_accuracy"] for old in state.history), default=-1.0):
@@ -201,20 +201,22 @@ def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
             generator.state.assign(np.array([mixed, number], dtype="uint32"))
 
 
-def answers_of(model: keras.Model, faces: Faces, spec: InputSpec, heads: Iterable[str]) -> dict[str, np.ndarray]:
-    """Return the logits (N, K) of a model's heads for unchanged faces; no more than ``SLICE`` of them are held as input."""
+def answers_of(
+    model: keras.Model, pictures: np.ndarray, spec: InputSpec, heads: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """Return the logits (N, K) of a model's heads for pictures (N, size, size) uint8, ``SLICE`` of them as input at a time."""
     parts: dict[str, list[np.ndarray]] = {head: [] for head in heads}
-    for start in range(0, len(faces), SLICE):
-        inputs = faces.inputs(range(start, min(start + SLICE, len(faces))), spec)
-        answers = model.predict(inputs, batch_size=BATCH, verbose=0)
+    for start in range(0, len(pictures), SLICE):
+        inputs = features.network_input(pictures[start : start + SLICE], spec)
+        answers = model.predict(inputs, batch_size=BATCHES[has_gpu()], verbose=0)
         for head, found in parts.items():
             found.append(answers[head])
     return {head: np.concatenate(found) for head, found in parts.items()}
 
 
-def _validate(trainer: keras.Model, spec: InputSpec, validation: Faces) -> dict[str, float]:
-    """Return loss and accuracy on validation, a head and as the mean over heads."""
-    answers = answers_of(trainer, validation, spec, validation.targets)
+def _validate(trainer: keras.Model, spec: InputSpec, validation: Faces, pictures: np.ndarray) -> dict[str, float]:
+    """Return loss and accuracy on validation, whose faces are these pictures, a head and as the mean over heads."""
+    answers = answers_of(trainer, pictures, spec, validation.targets)
     losses, accuracies, row = [], [], {}
     for head, logits in answers.items():
         known = validation.weights[head] > 0

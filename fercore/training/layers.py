@@ -50,7 +50,7 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="fercore")
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras's depthwise convolution, without those copies; one with strides is computed without them.
+    """Keras's depthwise convolution, without those copies; on a processor, one with strides is computed without them.
 
     Every second answer is then kept: on a processor, PyTorch's gradient of a strided depthwise convolution in bfloat16 takes
     thirty times as long as that of one without strides, which was 200 of the 510 ms of all convolutions of a MobileNet's step.
@@ -77,9 +77,10 @@ def _convolved(layer: Any, inputs: Any, groups: int) -> Any:
     kernel = keras.ops.convert_to_tensor(layer.kernel)
     kernel = kernel.permute(2, 3, 0, 1) if groups > 1 else kernel.permute(3, 2, 0, 1)
     padding = [side // 2 for side in layer.kernel_size] if layer.padding == "same" else 0
-    strided = groups == 1 or max(layer.strides) == 1
+    inputs = keras.ops.convert_to_tensor(inputs).permute(0, 3, 1, 2)
+    strided = groups == 1 or max(layer.strides) == 1 or inputs.is_cuda
     values = torch.nn.functional.conv2d(
-        keras.ops.convert_to_tensor(inputs).permute(0, 3, 1, 2),
+        inputs,
         kernel.contiguous(memory_format=torch.channels_last),
         keras.ops.convert_to_tensor(layer.bias) if layer.use_bias else None,
         stride=tuple(layer.strides) if strided else 1,

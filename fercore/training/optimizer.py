@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -42,26 +42,52 @@ def make_optimizer(recipe: Recipe, heads: list[str], steps: int) -> keras.optimi
         options |= {"use_ema": True, "ema_momentum": ema_momentum(recipe.ema, steps)}
     if recipe.optimizer == "sgd":
         options |= {"momentum": 0.9, "nesterov": True}
-    base = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[recipe.optimizer]
-    optimizer = base(**options) if recipe.head_rate == 1 else _with_head_rate(base, options, heads, recipe.head_rate)
+    optimizer = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}[recipe.optimizer](**options)
+    if recipe.head_rate != 1 or keras.backend.backend() == "torch":
+        optimizer = _refined(type(optimizer), heads, recipe.head_rate)(**options)
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "bn"])
     return optimizer
 
 
-def _with_head_rate(
-    base: type[keras.optimizers.Optimizer], options: Mapping[str, Any], heads: list[str], factor: float
-) -> keras.optimizers.Optimizer:
-    """Return an optimiser whose steps are ``factor`` times as long for the layers named after heads."""
+def _refined(
+    base: type[keras.optimizers.Optimizer], heads: list[str], factor: float
+) -> type[keras.optimizers.Optimizer]:
+    """Return a kind of optimiser whose steps are ``factor`` times as long for the layers named after heads.
+
+    Under PyTorch all variables move in a few calls, and so do their averages, which Keras updates one by one.
+    """
 
     class HeadRate(base):
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        def _factor(self, variable: Any) -> float:
             # TensorFlow passes its own variable, which has no path; the optimiser knows which of Keras's it is.
             path = self._trainable_variables[self._get_variable_index(variable)].path
-            own = factor if path.split("/")[0] in heads else 1.0
-            super().update_step(gradient, variable, learning_rate * own)
+            return factor if path.split("/")[0] in heads else 1.0
 
-    return HeadRate(**options)
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            super().update_step(gradient, variable, learning_rate * self._factor(variable))
+
+        def _parallel_update_step(self, grads: Sequence[Any], variables: Sequence[Any], learning_rate: Any) -> None:
+            pairs = list(zip(grads, variables, strict=True))
+            for own in dict.fromkeys((1.0, factor)):
+                if chosen := [pair for pair in pairs if self._factor(pair[1]) == own]:
+                    super()._parallel_update_step(*zip(*chosen, strict=True), learning_rate * own)
+
+        def _update_model_variables_moving_average(self, variables: Sequence[Any]) -> None:
+            if keras.backend.backend() != "torch":
+                super()._update_model_variables_moving_average(variables)
+                return
+            import torch
+
+            with torch.no_grad():
+                known = [average is not None for average in self._model_variables_moving_average]
+                values = [variable.value for variable, use in zip(variables, known, strict=True) if use]
+                averages = [each.value for each in self._model_variables_moving_average if each is not None]
+                momentum = (self.iterations.value != 0) * torch.tensor(self.ema_momentum, device=averages[0].device)
+                torch._foreach_mul_(averages, momentum)
+                torch._foreach_add_(averages, torch._foreach_mul(values, 1 - momentum))
+
+    return HeadRate
 
 
 class Statistics:

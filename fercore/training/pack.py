@@ -194,7 +194,11 @@ def _unfold(file: Path, place: Path) -> None:
             tables = {key: arrays[key] for key in arrays.files if key.partition("/")[0] in SPLITS}
         np.savez(staging / "tables.npz", **tables)
         (staging / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        staging.rename(place)
+        try:
+            staging.rename(place)
+        except OSError:
+            if not (place / "facts.json").is_file():  # else another process unfolded the same pack meanwhile
+                raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

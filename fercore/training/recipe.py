@@ -127,6 +127,8 @@ class Recipe(Config):
     """A run, by name or folder, that says of each face what it thinks (see ``distil``); empty for none."""
     distil: float = 0.5
     """Share of a face's weight that the teacher gets, where there is one; the rest is for the labels."""
+    consistent: bool = False
+    """Ask the teacher about every batch as it is shown, changed and mixed, instead of once about each face as it is."""
     limit: int = 0
     """Faces of each split and dataset that are used, for a rehearsal; 0 for all."""
     seed: int = 0

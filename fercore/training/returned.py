@@ -9,11 +9,10 @@ from .. import runs
 from ..datasets.crops import Progress
 from ..errors import DataError
 from . import pack
-from .ensemble import combine
 from .finish import finish
 from .fit import State
 from .prepare import prepare_all, split_faces
-from .shipped import SHIPPED
+from .shipped import GPU
 from .trained import Trained
 
 
@@ -27,7 +26,7 @@ def finish_all(
     tell: Callable[[str], None] = print,
     progress: Progress | None = None,
 ) -> list[runs.Run]:
-    """Make runs of what ``train_all`` left: calibrated, exported under TensorFlow, evaluated on the datasets here.
+    """Make the runs that are shipped of what ``train_all`` left: calibrated, exported under TensorFlow, evaluated here.
 
     Args:
         file: the pack.
@@ -42,7 +41,8 @@ def finish_all(
         FerError: something is missing or damaged, or the datasets are not those of the pack.
     """
     digest = pack.sha256(file)
-    waiting = [Trained.load(trained / each.name) for each in SHIPPED if each.model]
+    shipped = [each for each in GPU if not each.step]
+    waiting = [Trained.load(trained / each.name) for each in shipped]
     for one in waiting:
         if one.pack["sha256"] != digest:
             raise DataError(f"{file}: not the pack from which {one.name} was trained")
@@ -53,27 +53,23 @@ def finish_all(
     classes = {part.dataset.name: len(part.dataset.labels) for part in parts}
     by_name = {one.name: one for one in waiting}
     made_runs = []
-    for each in SHIPPED:
+    for each in shipped:
         target = out / each.name
         if target.exists() and not overwrite:
             tell(f"{target}: is there already")
             continue
         tell(f"{each.name}: calibrated, exported, evaluated")
-        if each.members:
-            members = [out / name for name in each.members]
-            run = combine(members, data=data, out=target, overwrite=overwrite, progress=progress)
-        else:
-            one = by_name[each.name]
-            run = finish(
-                one.model(classes, "float32"),
-                one.recipe,
-                parts,
-                State(one.history, one.weights, one.best_epoch),
-                target,
-                made=one.made,
-                check=split_faces(parts, "validation", one.recipe),
-                overwrite=overwrite,
-                progress=progress,
-            )
+        one = by_name[each.name]
+        run = finish(
+            one.model(classes, "float32"),
+            one.recipe,
+            parts,
+            State(one.history, one.weights, one.best_epoch),
+            target,
+            made=one.made,
+            check=split_faces(parts, "validation", one.recipe),
+            overwrite=overwrite,
+            progress=progress,
+        )
         made_runs.append(run)
     return made_runs

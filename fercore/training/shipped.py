@@ -1,14 +1,14 @@
-"""The runs that are shipped, as the recipes that made them: on a processor of two cores, and longer ones for a GPU.
+"""The runs that are shipped, as the recipes that made them: on a processor of two cores, or on a GPU.
 
 On a processor, each is trained by a command of its own (``python -m fercore.training.shipped`` prints them, in order); on a
-GPU, ``python -m fercore gpu`` trains all.
+GPU, ``python -m fercore gpu`` trains all of its list.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
@@ -30,33 +30,26 @@ class Shipped:
     """Names of the runs that an ensemble averages."""
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What its recipe sets differently from the model's own."""
-    gpu: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What it sets differently once more on a GPU: larger batches at a higher rate, and more epochs."""
     step: bool = False
-    """Made on the way to another run on a processor, and not shipped; a GPU gets there in one go."""
+    """Made on the way to another run, and not shipped."""
 
-    def recipe(self, *, gpu: bool = False) -> Recipe:
+    def recipe(self) -> Recipe:
         """Return the recipe of a network."""
         if not self.model:
             raise ConfigError(f"{self.name}: is an ensemble, which is not trained")
-        changes = {**self.changes, **(self.gpu if gpu else {})}
         own = {**models.get(self.model).recipe, "model": self.model, "datasets": DATASETS}
-        return Recipe.from_dict({**own, "shares": {"expw": 0.25}, "class_weight": 0.25, **changes})
+        return Recipe.from_dict({**own, "shares": {"expw": 0.25}, "class_weight": 0.25, **self.changes})
 
 
-MADE: tuple[Shipped, ...] = (
+LARGE: Mapping[str, Any] = {"batch_size": 512}
+"""What a GPU needs to be busy."""
+PROCESSOR: tuple[Shipped, ...] = (
     Shipped(
         "transfer",
         model="transfer",
         changes={"epochs": 15, "size": 96, "resolutions": (64, 96, 96), "precision": "bfloat16", "options": {}},
-        gpu={"epochs": 30, "batch_size": 256, "learning_rate": 0.06, "resolutions": (96,)},
     ),
-    Shipped(
-        "attention",
-        model="attention",
-        changes={"epochs": 16, "precision": "bfloat16"},
-        gpu={"epochs": 60, "batch_size": 256, "learning_rate": 0.15},
-    ),
+    Shipped("attention", model="attention", changes={"epochs": 16, "precision": "bfloat16"}),
     Shipped("ensemble", members=("transfer", "attention")),
     Shipped(
         "student",
@@ -83,13 +76,6 @@ MADE: tuple[Shipped, ...] = (
             "teacher": "student",
             "options": {"weights": "student"},
         },
-        gpu={
-            "epochs": 30,
-            "batch_size": 256,
-            "learning_rate": 0.03,
-            "teacher": "ensemble",
-            "options": {"weights": "transfer"},
-        },
     ),
     Shipped(
         "nano",
@@ -102,25 +88,74 @@ MADE: tuple[Shipped, ...] = (
             "teacher": "student",
             "options": {"widths": [16, 32, 64, 96], "blocks": [1, 1, 2, 1], "dropout": 0.1},
         },
-        gpu={"epochs": 60, "batch_size": 256, "learning_rate": 0.15, "teacher": "distilled"},
     ),
 )
-"""In the order in which they can be made: members before their ensemble, a teacher before its student.
+"""Made on a processor, in the order in which they can be: members before their ensemble, a teacher before its student.
 
 ``distilled`` is a student's student: it goes on from the first and learns from what that says of each face and its mirror
 image (Furlanello et al., "Born-again neural networks", 2018). The first one's teacher was the plain average of the ensemble's
 members, before their shares were fitted.
 """
-SHIPPED: tuple[Shipped, ...] = tuple(each for each in MADE if not each.step)
-"""Those that are in the repository, and that a GPU trains."""
+GPU: tuple[Shipped, ...] = (
+    Shipped(
+        "middle",
+        model="transfer",
+        changes={**LARGE, "epochs": 16, "size": 112, "learning_rate": 0.08, "mixup": 0.2, "options": {}},
+        step=True,
+    ),
+    Shipped(
+        "high",
+        model="transfer",
+        changes={
+            **LARGE,
+            "epochs": 13,
+            "size": 128,
+            "learning_rate": 0.08,
+            "mixup": 0.4,
+            "cutmix": 1.0,
+            "options": {},
+        },
+        step=True,
+    ),
+    Shipped(
+        "wide",
+        model="attention",
+        changes={
+            **LARGE,
+            "epochs": 19,
+            "size": 64,
+            "learning_rate": 0.2,
+            "mixup": 0.4,
+            "options": {"widths": [64, 128, 256, 512], "blocks": [2, 2, 2, 2]},
+        },
+        step=True,
+    ),
+    Shipped("panel", members=("middle", "high", "wide"), step=True),
+    Shipped(
+        "distilled",
+        model="transfer",
+        changes={
+            **LARGE,
+            "epochs": 42,
+            "size": 112,
+            "learning_rate": 0.04,
+            "mixup": 0.3,
+            "teacher": "panel",
+            "distil": 0.7,
+            "consistent": True,
+            "options": {"weights": "middle"},
+        },
+    ),
+)
+"""Made on a GPU, in order: three teachers of different kinds, and a student of all three."""
 
 
-def get(name: str) -> Shipped:
-    """Return one of ``MADE``. Raises ``ConfigError`` with the known names."""
-    for each in MADE:
+def get(name: str, made: Sequence[Shipped] = PROCESSOR) -> Shipped:
+    """Return one of those made on a processor, or of ``GPU``. Raises ``ConfigError`` with the known names."""
+    for each in made:
         if each.name == name:
             return each
-    raise ConfigError(f"{name!r} is not shipped; there are {', '.join(each.name for each in MADE)}")
+    raise ConfigError(f"{name!r} is not made here; there are {', '.join(each.name for each in made)}")
 
 
 def command(each: Shipped) -> str:
@@ -141,4 +176,4 @@ def command(each: Shipped) -> str:
 
 
 if __name__ == "__main__":
-    print("\n".join(map(command, MADE)))  # noqa: T201
+    print("\n".join(map(command, PROCESSOR)))  # noqa: T201

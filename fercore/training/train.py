@@ -15,7 +15,7 @@ from .. import runs
 from ..datasets.crops import Progress
 from . import distil, models
 from .building import adapt, build, input_of, policy_of
-from .data import Faces
+from .data import Faces, Feed, batches
 from .describe import made
 from .finish import finish
 from .fit import Report, checkpoint_file, fit
@@ -59,7 +59,7 @@ def train(
     entry, spec = models.get(recipe.model), input_of(recipe)
     parts = prepare_all(recipe, data, progress=progress, seen=seen)
     classes = {part.dataset.name: len(part.dataset.labels) for part in parts}
-    learn, check = faces_of(parts, recipe, progress)
+    learn, check, feed = lessons(parts, recipe, progress)
     keras.utils.set_random_seed(recipe.seed)
     policy = policy_of(recipe)
     model = build(entry, spec, classes, recipe, policy)
@@ -76,6 +76,7 @@ def train(
         fingerprint=fingerprint(recipe, parts),
         resume=resume,
         report=report,
+        feed=feed,
     )
     if policy != "float32":
         # What is measured, and calibrated, is the network that will be exported.
@@ -98,14 +99,17 @@ def train(
     return run
 
 
-def faces_of(parts: list[Prepared], recipe: Recipe, progress: Progress | None = None) -> tuple[Faces, Faces]:
-    """Return the faces to learn from, with what a teacher says of them if there is one, and those of validation."""
+def lessons(parts: list[Prepared], recipe: Recipe, progress: Progress | None = None) -> tuple[Faces, Faces, Feed]:
+    """Return the faces to learn from, those of validation, and what makes batches, with a teacher's answers if there is one."""
     learn, check = (split_faces(parts, name, recipe) for name in ("train", "validation"))
-    if recipe.teacher:
-        teacher = runs.Run.load(recipe.teacher)
-        distil.check(teacher, {part.dataset.name: part.dataset.labels for part in parts})
-        learn = distil.taught(learn, teacher, recipe.distil, progress=progress)
-    return learn, check
+    if not recipe.teacher:
+        return learn, check, batches
+    teacher = runs.Run.load(recipe.teacher)
+    distil.check(teacher, {part.dataset.name: part.dataset.labels for part in parts})
+    if not recipe.consistent:
+        return distil.taught(learn, teacher, recipe.distil, progress=progress), check, batches
+    heads = {part.dataset.name: len(part.dataset.labels) for part in parts}
+    return learn, check, distil.following(batches, distil.teaching(teacher, heads), recipe.distil)
 
 
 def fingerprint(recipe: Recipe, parts: list[Prepared]) -> str:

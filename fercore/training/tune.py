@@ -29,7 +29,7 @@ from .fit import Diverged, Report, fit
 from .prepare import Prepared, Seen, prepare_all
 from .recipe import Recipe
 from .space import apply
-from .train import faces_of, fingerprint, train
+from .train import fingerprint, lessons, train
 
 METRIC = "val_accuracy"
 RANDOM_TRIALS = 8
@@ -196,13 +196,13 @@ def _train(recipe: Recipe, parts: list[Prepared], report: Report) -> None:
     """Train one trial's network on the train split, measured on the validation split; nothing of it is kept."""
     entry, spec = models.get(recipe.model), input_of(recipe)
     classes = {part.dataset.name: len(part.dataset.labels) for part in parts}
-    learn, check = faces_of(parts, recipe)
+    learn, check, feed = lessons(parts, recipe)
     keras.backend.clear_session()
     keras.utils.set_random_seed(recipe.seed)
     model = build(entry, spec, classes, recipe, policy_of(recipe))
     adapt(model, recipe, learn)
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, learn, check, recipe, spec, folder=Path(folder), fingerprint="", report=report)
+        fit(model, learn, check, recipe, spec, folder=Path(folder), fingerprint="", report=report, feed=feed)
 
 
 def _replay(study: Study, space: Mapping[str, Dimension]) -> optuna.Study:
