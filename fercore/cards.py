@@ -124,7 +124,10 @@ def starting_note(before: Sequence[str]) -> str:
 def _making(name: str, info: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{package} {version}" for package, version in info["packages"].items())
     needs = ""
-    if members := info.get("members"):
+    if source := info.get("quantised", {}).get("from"):
+        how = f"put into eight bits from `{source}`, calibrated and evaluated; nothing was trained"
+        command = f"quantise {source}"
+    elif members := info.get("members"):
         how = "averaged, calibrated and evaluated; nothing was trained"
         command = f"ensemble {' '.join(members)}"
     else:
@@ -134,7 +137,8 @@ def _making(name: str, info: Mapping[str, Any]) -> str:
             needs = f" {starting_note(before)}"
     return (
         f"{info['created']}, {info['machine']}, {how}; {packages}. `run.json` holds "
-        f"{'its members' if members else 'the recipe, the seeds'} and a digest of every split.{needs} To make it again:\n\n"
+        f"{'its members' if info.get('members') else 'the recipe, the seeds'} and a digest of every split.{needs} "
+        "To make it again:\n\n"
         f"```\npython -m fercore {command} --data DATA --out artifacts/{name}-again\n```"
     )
 

@@ -25,6 +25,7 @@ from .commands.ensemble import ensemble
 from .commands.gpu import gpu
 from .commands.papers import papers
 from .commands.push import push
+from .commands.quantise import quantise
 from .commands.shared import (
     DATA,
     FLIP,
@@ -65,6 +66,7 @@ main.add_command(ensemble)
 main.add_command(gpu)
 main.add_command(papers)
 main.add_command(push)
+main.add_command(quantise)
 main.add_command(space)
 main.add_command(tune)
 

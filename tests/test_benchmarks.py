@@ -340,15 +340,6 @@ def test_folder_with_several_processes(place: Path) -> None:
     assert table.count("| the same |") == 2
 
 
-@pytest.mark.long
-def test_int8(place: Path) -> None:
-    out = place / "int8"
-    text = printed(place, "int8", "--run", str(place / "made"), "--data", str(place), "--out", str(out))
-    assert "expw: " in text
-    assert "worst cost" in text
-    assert out.is_dir() == ("points: less than" in text)
-
-
 def test_detector_recall(place: Path) -> None:
     result = on_expw(place, "detector_recall", "--faces", "5")
     assert (result["photos"], result["labelled_faces"], result["recall"]) == (5, 5, 1.0)

@@ -172,7 +172,7 @@ def test_each_can_be_made_from_those_before_it(made):
     assert len(set(names)) == len(names)
     for number, each in enumerate(made):
         before = names[:number]
-        assert set(each.members) <= set(before)
+        assert {*each.members, *filter(None, [each.source])} <= set(before)
         if each.model:
             recipe = each.recipe()
             assert recipe.datasets == shipped.DATASETS
@@ -187,7 +187,7 @@ def test_two_roads_lead_to_the_same_networks():
             own, other = each.recipe(), shipped.get(each.name).recipe()
             assert (own.model, own.size) == (other.model, other.size)
             assert own.teacher != other.teacher
-    with pytest.raises(ConfigError, match=r"ensemble: is an ensemble"):
+    with pytest.raises(ConfigError, match=r"ensemble: is made of other runs"):
         shipped.get("ensemble").recipe()
     with pytest.raises(ConfigError, match=r"'micro' is not made here; there are transfer, "):
         shipped.get("micro")
@@ -218,7 +218,10 @@ def test_the_printed_command_gives_the_recipe(each, monkeypatch):
     assert result.exception.args[0] == each.recipe()
 
 
-def test_an_ensembles_command_names_its_members():
+def test_what_is_made_of_others_is_made_by_a_command_of_its_own():
+    assert shipped.command(shipped.get("distilled-int8")) == (
+        "python -m fercore quantise distilled --out artifacts/distilled-int8"
+    )
     assert shipped.command(shipped.get("ensemble")) == (
         "python -m fercore ensemble transfer attention --out artifacts/ensemble"
     )

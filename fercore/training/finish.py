@@ -65,10 +65,10 @@ def finish(
     heads = {part.dataset.name: part.dataset.labels for part in parts}
     some = check.inputs(range(min(64, len(check))), spec)
     answers = answers_of(model, check.pictures(range(len(check)), spec.size), spec, heads)
-    fitted = {name: _calibrate(name, heads[name], answers[name], check) for name in heads}
+    fitted = fitted_heads(heads, answers, check)
     how = consensus.settings(heads, {name: head.temperature for name, head in fitted.items()})
     if how:
-        fitted[consensus.NAME] = _calibrate_consensus(consensus.logits(answers, how), check, heads)
+        fitted |= fitted_heads(heads, {consensus.NAME: consensus.logits(answers, how)}, check)
 
     with tempfile.TemporaryDirectory() as folder:
         onnx = Path(folder) / "model.onnx"
@@ -121,9 +121,24 @@ def finish(
         return runs.write(target, info, files, overwrite=overwrite)
 
 
-def _calibrate(name: str, labels: tuple[str, ...], logits: np.ndarray, check: Faces) -> runs.Head:
-    known = check.weights[name] > 0
-    return fitted_head(name, labels, check.targets[name][known].argmax(axis=1), logits[known])
+def fitted_heads(
+    heads: Mapping[str, tuple[str, ...]], answers: Mapping[str, np.ndarray], check: Faces
+) -> dict[str, runs.Head]:
+    """Return the heads with the temperatures and thresholds that validation asks for.
+
+    Args:
+        heads: the labels of each source.
+        answers: logits (N, K) of the validation faces, by head: of sources, and of the consensus.
+        check: the validation faces.
+    """
+    fitted = {}
+    for name, logits in answers.items():
+        if name == consensus.NAME:
+            fitted[name] = _calibrate_consensus(logits, check, heads)
+        else:
+            known = check.weights[name] > 0
+            fitted[name] = fitted_head(name, heads[name], check.targets[name][known].argmax(axis=1), logits[known])
+    return fitted
 
 
 def fitted_head(name: str, labels: tuple[str, ...], codes: np.ndarray, logits: np.ndarray) -> runs.Head:

@@ -21,22 +21,24 @@ DATASETS = ("fer2013", "ferplus", "expw")
 
 @dataclasses.dataclass(frozen=True)
 class Shipped:
-    """One run: a network with its recipe, or an ensemble of others."""
+    """One run: a network with its recipe, an ensemble of others, or another in eight bits."""
 
     name: str
     model: str = ""
-    """In ``models.MODELS``; empty for an ensemble."""
+    """In ``models.MODELS``; empty where nothing is trained."""
     members: tuple[str, ...] = ()
     """Names of the runs that an ensemble averages."""
+    source: str = ""
+    """Name of the run that this one is in eight bits."""
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """What its recipe sets differently from the model's own."""
     step: bool = False
     """Made on the way to another run, and not shipped."""
 
     def recipe(self) -> Recipe:
-        """Return the recipe of a network."""
+        """Return the recipe of a network that is trained."""
         if not self.model:
-            raise ConfigError(f"{self.name}: is an ensemble, which is not trained")
+            raise ConfigError(f"{self.name}: is made of other runs, not trained")
         own = {**models.get(self.model).recipe, "model": self.model, "datasets": DATASETS}
         return Recipe.from_dict({**own, "shares": {"expw": 0.25}, "class_weight": 0.25, **self.changes})
 
@@ -77,6 +79,7 @@ PROCESSOR: tuple[Shipped, ...] = (
             "options": {"weights": "student"},
         },
     ),
+    Shipped("distilled-int8", source="distilled"),
     Shipped(
         "nano",
         model="attention",
@@ -163,6 +166,8 @@ def command(each: Shipped) -> str:
     out = f"--out artifacts/{each.name}"
     if each.members:
         return f"python -m fercore ensemble {' '.join(each.members)} {out}"
+    if each.source:
+        return f"python -m fercore quantise {each.source} {out}"
     recipe, plain = (
         each.recipe(),
         Recipe.from_dict({**models.get(each.model).recipe, "model": each.model, "datasets": DATASETS}),

@@ -43,6 +43,10 @@ def read(file: Path, heads: Sequence[str]) -> Folded:
     data = file.read_bytes()
     onnxfile.check(data, str(file))
     graph = onnx.load_from_string(data).graph
+    if any(node.op_type == "DequantizeLinear" for node in graph.node):
+        raise ConfigError(
+            f"{file}: in eight bits, from which no training goes on; start from the run that it was made of"
+        )
     values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}
     users: dict[str, list[onnx.NodeProto]] = {}
