@@ -56,7 +56,7 @@ def chain(weights: list[np.ndarray]) -> bytes:
 
 
 def test_sums_of_the_largest_products_do_not_overflow():
-    """All inputs and weights at the top of their ranges: with signed weights, processors without VNNI would answer half."""
+    """All inputs and weights at the top of their ranges: with weights of eight bits, processors without VNNI answer half."""
     ones = np.ones((64, 64, 1, 1)) / 64
     network = chain([ones, ones, ones, ones])
     faces = np.ones((32, 64, 4, 4), np.float32)
@@ -74,7 +74,7 @@ def test_both_ends_stay_in_float32():
     weights = [node.input[1] for node in made.graph.node if node.op_type == "Conv"]
     assert [name in kinds and kinds[name] == TensorProto.FLOAT for name in weights] == [True, True, False, False]
     assert [makers[name].op_type for name in weights[2:]] == ["DequantizeLinear"] * 2
-    assert {kinds[makers[name].input[0]] for name in weights[2:]} == {TensorProto.UINT8}
+    assert {kinds[makers[name].input[0]] for name in weights[2:]} == {TensorProto.INT8}
     (pool,) = [node for node in made.graph.node if node.op_type == "GlobalAveragePool"]
     assert pool.output[0] == "features"
 
