@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def chain(weights: list[np.ndarray]) -> bytes:
 
 
 def test_sums_of_the_largest_products_do_not_overflow():
-    """All inputs and weights at the top of their ranges: with weights of eight bits, processors without VNNI answer half."""
+    """All inputs and weights at the top of their ranges: with signed weights, processors without VNNI would answer half."""
     ones = np.ones((64, 64, 1, 1)) / 64
     network = chain([ones, ones, ones, ones])
     faces = np.ones((32, 64, 4, 4), np.float32)
@@ -67,14 +68,15 @@ def test_sums_of_the_largest_products_do_not_overflow():
 
 def test_both_ends_stay_in_float32():
     rng = np.random.default_rng(0)
-    network = chain([rng.normal(size=(8, 8, 1, 1)) for _ in range(4)])
+    widths = [8, 8, 8, 100, 100]  # 64 and 64 of 10,928 weights are early, with 800 more it is too much
+    network = chain([rng.normal(size=(out, own, 1, 1)) for own, out in itertools.pairwise(widths)])
     made = onnx.load_from_string(quantised(network, rng.normal(size=(40, 8, 4, 4)).astype(np.float32)))
     kinds = {each.name: each.data_type for each in made.graph.initializer}
     makers = {output: node for node in made.graph.node for output in node.output}
     weights = [node.input[1] for node in made.graph.node if node.op_type == "Conv"]
     assert [name in kinds and kinds[name] == TensorProto.FLOAT for name in weights] == [True, True, False, False]
     assert [makers[name].op_type for name in weights[2:]] == ["DequantizeLinear"] * 2
-    assert {kinds[makers[name].input[0]] for name in weights[2:]} == {TensorProto.INT8}
+    assert {kinds[makers[name].input[0]] for name in weights[2:]} == {TensorProto.UINT8}
     (pool,) = [node for node in made.graph.node if node.op_type == "GlobalAveragePool"]
     assert pool.output[0] == "features"
 
