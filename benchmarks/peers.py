@@ -20,6 +20,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -252,9 +253,12 @@ def main() -> None:
             command = [python, __file__, "--worker", peer, "--photos", str(folder)]
             done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ONE_THREAD, check=False)
             lines = done.stdout.strip().splitlines()
-            results[peer] = (
-                json.loads(lines[-1]) if done.returncode == 0 and lines else {"left_out": done.stderr.strip()[-160:]}
-            )
+            if done.returncode == 0 and lines:
+                results[peer] = json.loads(lines[-1])
+            elif done.returncode < 0:
+                results[peer] = {"left_out": f"its process was ended by {signal.Signals(-done.returncode).name}"}
+            else:
+                results[peer] = {"left_out": done.stderr.strip()[-160:]}
     table = summary(results, truth)
     print(json.dumps(table) if options.json else text(table))
 
