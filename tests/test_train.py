@@ -214,6 +214,11 @@ def test_a_teacher_teaches(run, data, tmp_path):
     assert len({round(gap, 7) for gap in near.values()}) == 3
     again = train("--like", tmp_path / "taught", "--data", data, "--out", tmp_path / "again", "--epochs", 1)
     assert again.exit_code == 0, again.output + repr(again.exception)
+    blind = train(
+        *("--model", "hog-cnn", "--dataset", "folder", "--data", data, "--out", tmp_path / "blind"),
+        *("--set", f"teacher={run.path}", "--set", "consistent=true"),
+    )
+    assert "error: consistent: model 'hog-cnn' is shown features, which a teacher of pixels cannot see" in blind.stderr
 
 
 class Stop(BaseException):

@@ -68,9 +68,7 @@ def train_all(
     if _has_cuda():
         import torch
 
-        torch.backends.cudnn.benchmark = (
-            True  # batches have one shape, for which the quickest algorithms are looked up once
-        )
+        torch.backends.cudnn.benchmark = True  # all batches have one shape: look up once what is quickest
     with Crew(functools.partial(packed.faces, "train"), workers) as crew:
         for each in chosen:
             if each.model:

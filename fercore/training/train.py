@@ -13,6 +13,7 @@ import keras
 
 from .. import runs
 from ..datasets.crops import Progress
+from ..errors import ConfigError
 from . import distil, models
 from .building import adapt, build, input_of, policy_of
 from .data import Faces, Feed, batches
@@ -108,6 +109,8 @@ def lessons(parts: list[Prepared], recipe: Recipe, progress: Progress | None = N
     distil.check(teacher, {part.dataset.name: part.dataset.labels for part in parts})
     if not recipe.consistent:
         return distil.taught(learn, teacher, recipe.distil, progress=progress), check, batches
+    if input_of(recipe).features:
+        raise ConfigError(f"consistent: model {recipe.model!r} is shown features, which a teacher of pixels cannot see")
     heads = {part.dataset.name: len(part.dataset.labels) for part in parts}
     return learn, check, distil.following(batches, distil.teaching(teacher, heads), recipe.distil)
 
