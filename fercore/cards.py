@@ -107,14 +107,44 @@ def _data(info: Mapping[str, Any]) -> str:
 
 
 def starts_from(info: Mapping[str, Any]) -> list[str]:
-    """Return the runs that a network's training needs beside it: its teacher, and the one whose weights it goes on from."""
-    recipe = info.get("recipe", {})
-    named = {recipe.get("teacher"), recipe.get("options", {}).get("weights")} - {"", None, "faces"}
-    return sorted(name for name in named if re.fullmatch(r"[\w.-]+", name, re.ASCII) and not name.endswith(".h5"))
+    """Return the runs that are needed to make a network: its teacher, the one whose weights it goes on from, or its source."""
+    recipe, source = info.get("recipe", {}), _source(info)
+    named = (
+        {source} if source else {recipe.get("teacher"), recipe.get("options", {}).get("weights")} - {"", None, "faces"}
+    )
+    return sorted(name for name in named if _is_name(name) and not name.endswith(".h5"))
+
+
+def when(info: Mapping[str, Any]) -> str:
+    """Return in a sentence when a run was made, and of which one if it is another in eight bits; empty if it does not say."""
+    if not info.get("created"):
+        return ""
+    if source := _source(info):
+        return f"Made from {source} on {info['created']}."
+    return f"{'Made' if info.get('members') else 'Trained'} on {info['created']}."
+
+
+def command(name: str, info: Mapping[str, Any]) -> str:
+    """Return what makes a run again, as arguments of ``python -m fercore`` without the folders."""
+    if source := _source(info):
+        return f"quantise {source}"
+    if members := info.get("members"):
+        return f"ensemble {' '.join(members)}"
+    return f"train --like {name}"
+
+
+def _source(info: Mapping[str, Any]) -> str:
+    """Return the run that this one is in eight bits; empty for none."""
+    source = (info.get("quantised") or {}).get("from", "")
+    return source if _is_name(source) else ""
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(r"[\w.-]+", value, re.ASCII))
 
 
 def starting_note(before: Sequence[str]) -> str:
-    """Return in words that a training starts from other runs, and how to get those of this project."""
+    """Return in words that a run starts from others, and how to get those of this project."""
     return (
         f"It starts from {' and '.join(f'`{name}`' for name in before)}, which must stand beside it; "
         "`python -m fercore.training.shipped` prints the commands that make every run of this project, in order."
@@ -123,23 +153,19 @@ def starting_note(before: Sequence[str]) -> str:
 
 def _making(name: str, info: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{package} {version}" for package, version in info["packages"].items())
-    needs = ""
-    if source := info.get("quantised", {}).get("from"):
+    if source := _source(info):
         how = f"put into eight bits from `{source}`, calibrated and evaluated; nothing was trained"
-        command = f"quantise {source}"
-    elif members := info.get("members"):
+    elif info.get("members"):
         how = "averaged, calibrated and evaluated; nothing was trained"
-        command = f"ensemble {' '.join(members)}"
     else:
         how = f"Keras on {info['backend']}, {info['seconds'] / 60:.0f} minutes of training"
-        command = f"train --like {name}"
-        if before := starts_from(info):
-            needs = f" {starting_note(before)}"
+    before = starts_from(info)
+    needs = f" {starting_note(before)}" if before else ""
     return (
         f"{info['created']}, {info['machine']}, {how}; {packages}. `run.json` holds "
         f"{'its members' if info.get('members') else 'the recipe, the seeds'} and a digest of every split.{needs} "
         "To make it again:\n\n"
-        f"```\npython -m fercore {command} --data DATA --out artifacts/{name}-again\n```"
+        f"```\npython -m fercore {command(name, info)} --data DATA --out artifacts/{name}-again\n```"
     )
 
 

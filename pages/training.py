@@ -101,8 +101,9 @@ if run.info.get("recipe"):
         tables.settings(run.info["recipe"]), "configuration", "Settings of the training", width=560, height="content"
     )
     before = cards.starts_from(run.info)
-    st.caption(f"To train it again. {cards.starting_note(before)}" if before else "To train it again:")
-    st.code(f"python -m fercore train --like {run.name} --out artifacts/{run.name}-again", language="bash")
+    st.caption(f"To make it again. {cards.starting_note(before)}" if before else "To make it again:")
+    made_by = cards.command(run.name, run.info)
+    st.code(f"python -m fercore {made_by} --out artifacts/{run.name}-again", language="bash")
 with st.expander("Machine and packages"):
     st.markdown(plain(run.info.get("machine", "not recorded")))
     widgets.table(tables.settings(run.info.get("packages", {})), "packages", "Versions of the packages used", width=560)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fercore import metrics
-from fercore.cards import model_card
+from fercore.cards import command, model_card, starts_from, when
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +67,22 @@ def test_estimate_under_the_release(info):
     assert "25.0% (20.0% to 30.0%)" in card
     assert "an estimate" in card
     assert "an estimate" not in model_card("my-run", info)
+
+
+def test_how_each_kind_of_run_is_made_again(info):
+    taught = {**info, "recipe": {"teacher": "both", "options": {"weights": "first"}}}
+    eight = {**taught, "quantised": {"from": "my-run"}}
+    together = {**info, "members": ["one", "two"]}
+    assert command("my-run", taught) == "train --like my-run"
+    assert command("eight", eight) == "quantise my-run"
+    assert command("both", together) == "ensemble one two"
+    assert (starts_from(taught), starts_from(eight), starts_from(together)) == (["both", "first"], ["my-run"], [])
+    assert when(taught) == "Trained on 2026-01-02."
+    assert when(eight) == "Made from my-run on 2026-01-02."
+    assert when(together) == "Made on 2026-01-02."
+    assert when({}) == ""
+    card = model_card("eight", eight)
+    assert "put into eight bits from `my-run`" in card
+    assert "python -m fercore quantise my-run --data DATA --out artifacts/eight-again" in card
+    strange = {**taught, "quantised": {"from": "x; rm -r ~"}}
+    assert command("eight", strange) == "train --like eight"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from .. import charts, comparison
+from .. import cards, charts, comparison
 from ..browser import assets
 from ..charts import Figure, dataset_title, interval, percent
 from ..errors import FerError
@@ -66,8 +66,11 @@ def page(run: Run) -> str:
     """Return a run's page, as the HTML of its main part."""
     model = run.info.get("model", {})
     told = model.get("summary") or ("the average of other runs" if run.members else "a network")
-    trained = f" Trained on {run.info['created']}." if run.info.get("created") else ""
-    parts = [f"<h1>{escape(run.name)}</h1>", _lead(f"{told[:1].upper()}{told[1:]}.{trained}"), _facts(_training(run))]
+    parts = [
+        f"<h1>{escape(run.name)}</h1>",
+        _lead(f"{told[:1].upper()}{told[1:]}. {cards.when(run.info)}".strip()),
+        _facts(_training(run)),
+    ]
     tried = "" if assets.refusal(run) else f'<a href="index.html?run={run.name}" data-own>Try it on a photo</a> · '
     parts.append(f'<p>{tried}<a href="results.html">All runs</a></p>')
     answers = run.predictions() if "predictions.parquet" in run.info["files"] else pd.DataFrame()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from .. import cards
 from ..charts import dataset_title, interval, percent
 from ..comparison import Comparison
 from ..runs import Run
@@ -50,8 +51,7 @@ def summary(run: Run) -> str:
     text = model_name(run)
     if model.get("summary"):
         text += f": {model['summary']}"
-    when = f" Trained on {run.info['created']}." if run.info.get("created") else ""
-    return f"{text[:1].upper()}{text[1:]}.{when}"
+    return f"{text[:1].upper()}{text[1:]}. {cards.when(run.info)}".strip()
 
 
 def training_facts(run: Run) -> dict[str, str]:
