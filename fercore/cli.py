@@ -40,6 +40,7 @@ from .commands.shared import (
     progress,
     recipe_from,
     tell_problems,
+    tell_run,
 )
 from .commands.space import space
 from .commands.tune import tune
@@ -164,9 +165,7 @@ def train(
             progress=progress("pictures"),
             seen=tell_problems,
         )
-    for name, measured in run.info["metrics"].items():
-        click.echo(f"{name}: {headline(measured)}")
-    click.echo(f"written: {run.path}")
+    tell_run(run)
 
 
 @main.command()

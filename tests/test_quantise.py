@@ -143,7 +143,7 @@ def test_a_run_in_eight_bits_is_a_run_like_any_other(place: Path):
     assert "python -m fercore quantise made" in run.file("README.md").read_text(encoding="utf-8")
     assert len(run.predictions()) == len(source.predictions())
     with pytest.raises(ConfigError, match="run eight: is in eight bits already"):
-        in_eight_bits(run, data=place / "faces", out=place / "again")
+        in_eight_bits(run, data=place / "faces", out=place / "again", most=0.3)
 
 
 @pytest.mark.long
@@ -161,6 +161,6 @@ def test_another_dataset_is_refused(place: Path, tmp_path: Path):
 def test_what_cannot_be_quantised_is_one_line(tmp_path: Path):
     members = [made_run(tmp_path, "one"), made_run(tmp_path, "two", seed=1)]
     with pytest.raises(ConfigError, match="run both: is no network that was trained here"):
-        in_eight_bits(made_ensemble(tmp_path, "both", members), data=tmp_path, out=tmp_path / "out")
+        in_eight_bits(made_ensemble(tmp_path, "both", members), data=tmp_path, out=tmp_path / "out", most=0.3)
     with pytest.raises(ConfigError, match="run fer2013-hog-cnn: sees hog features; only networks that see pixels gain"):
-        in_eight_bits(Run.load(ROOT / "artifacts" / "fer2013-hog-cnn"), data=tmp_path, out=tmp_path / "out")
+        in_eight_bits(Run.load(ROOT / "artifacts" / "fer2013-hog-cnn"), data=tmp_path, out=tmp_path / "out", most=0.3)

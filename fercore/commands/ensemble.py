@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .shared import DATA, headline, need_training, progress
+from .shared import DATA, need_training, progress, tell_run
 
 
 @click.command()
@@ -27,6 +27,4 @@ def ensemble(members: tuple[str, ...], data: Path | None, out: Path, overwrite: 
     from ..training.ensemble import combine
 
     run = combine(members, data=data_dir(data), out=out, overwrite=overwrite, progress=progress("pictures"))
-    for name, measured in run.info["metrics"].items():
-        click.echo(f"{name}: {headline(measured)}")
-    click.echo(f"written: {run.path}")
+    tell_run(run)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .shared import DATA, headline, need_training, progress
+from .shared import DATA, need_training, progress, tell_run
 
 
 @click.command()
@@ -42,6 +42,4 @@ def quantise(run: str, data: Path | None, out: Path, most: float, overwrite: boo
             f"validation, {name}: {each.before:.2f}% -> {each.after:.2f}% of {each.faces:,} faces, "
             f"{each.same:.1f}% get the same label"
         )
-    for name, measured in made.info["metrics"].items():
-        click.echo(f"{name}: {headline(measured)}")
-    click.echo(f"written: {made.path}")
+    tell_run(made)

@@ -19,6 +19,7 @@ from ..errors import FerError
 
 if TYPE_CHECKING:
     from ..datasets.base import Dataset
+    from ..runs import Run
 
 DATA = click.option(
     "--data",
@@ -119,6 +120,13 @@ def tell_problems(dataset: Dataset) -> None:
     if more:
         kinds = ", ".join(f"{count} {kind}" for kind, count in more.items())
         click.echo(f"{dataset.name}: ... and {more.total()} more ({kinds}); see 'datasets --problems'", err=True)
+
+
+def tell_run(run: Run) -> None:
+    """Print the main scores of a run that was just written, and where it is."""
+    for name, measured in run.info["metrics"].items():
+        click.echo(f"{name}: {headline(measured)}")
+    click.echo(f"written: {run.path}")
 
 
 def headline(measured: dict[str, Any]) -> str:

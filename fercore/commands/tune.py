@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import artifacts_dir, data_dir
-from .shared import DATA, epochs_bar, headline, need_training, progress, recipe_from, settings_from, tell_problems
+from .shared import DATA, epochs_bar, need_training, progress, recipe_from, settings_from, tell_problems, tell_run
 
 if TYPE_CHECKING:
     from ..study import Study, Trial
@@ -98,9 +98,7 @@ def tune(
     )
     for name, share in sorted(study.importance.items(), key=lambda item: -item[1]):
         click.echo(f"  importance of {name:<18} {share:>4.0%}")
-    for name, measured in run.info["metrics"].items():
-        click.echo(f"{name}: {headline(measured)}")
-    click.echo(f"written: {run.path}")
+    tell_run(run)
 
 
 def describe(trial: Trial) -> str:

@@ -21,13 +21,13 @@ import numpy as np
 from .. import calibration, evaluation, runs
 from ..cards import model_card
 from ..datasets.crops import Progress
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..inference import Predictor
 from ..labels import LABELS
 from . import consensus
 from .describe import describe, facts, packages
 from .finish import evaluated, fitted_head, npz, parquet
-from .prepare import Prepared, prepare_all
+from .prepare import Prepared, check_same, prepare_all
 from .recipe import Recipe
 
 KEPT = ("framings", "default_head")
@@ -61,12 +61,11 @@ def combine(
     first = own[0]
     recipe = Recipe.from_dict(first.info["recipe"])
     parts = prepare_all(recipe, data, progress=progress)
-    for part in parts:
-        if part.dataset.digest() != first.info["datasets"][part.dataset.name]["digest"]:
-            raise DataError(
-                f"{part.dataset.root}: dataset {part.dataset.name!r} is not the one that the members were trained on: faces "
-                "were added, taken away or split otherwise; train the members again"
-            )
+    check_same(
+        parts,
+        first,
+        "the members were trained on: faces were added, taken away or split otherwise; train the members again",
+    )
     answers = {name: _validation(own, name, parts, progress) for name in first.heads}
     shares = calibration.fit_shares(np.concatenate([each.likelihoods() for each in answers.values()]))
     info = {

@@ -110,6 +110,13 @@ def detector_key() -> str:
     return hashlib.sha256(" ".join(runs.sha256(file) for file in files).encode()).hexdigest()
 
 
+def check_same(parts: list[Prepared], run: runs.Run, what: str) -> None:
+    """Raise ``DataError`` where a dataset is not as it was when a run was trained; ``what`` ends "is not the one that"."""
+    for part in parts:
+        if part.dataset.digest() != run.info["datasets"][part.dataset.name]["digest"]:
+            raise DataError(f"{part.dataset.root}: dataset {part.dataset.name!r} is not the one that {what}")
+
+
 def split_faces(parts: list[Prepared], name: str, recipe: Recipe) -> Faces:
     """Return the faces of one split of all datasets, joined."""
     chosen = []

@@ -24,12 +24,12 @@ import numpy as np
 from .. import runs
 from ..cards import model_card
 from ..datasets.crops import Progress
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..inference import Network
 from .data import Faces
 from .describe import packages
 from .finish import evaluated, fitted_heads, npz, parquet
-from .prepare import prepare_all, split_faces
+from .prepare import check_same, prepare_all, split_faces
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ RANGES = 256
 """Training faces that the ranges of activations are taken from."""
 PORTION = 32
 """Faces at a time for that."""
-MOST = 0.3
-"""Points of accuracy on validation that eight bits may cost."""
 KINDS = ("Conv", "Clip", "Relu", "Add", "Mul", "Pad", "MaxPool")
 """Operators that work in eight bits, where a convolution comes after them."""
 EARLY = 0.025
@@ -70,7 +68,7 @@ def in_eight_bits(
     *,
     data: str | Path,
     out: str | Path,
-    most: float = MOST,
+    most: float,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> tuple[runs.Run, dict[str, Cost]]:
@@ -102,11 +100,7 @@ def in_eight_bits(
         )
     recipe = Recipe.from_dict(run.info["recipe"])
     parts = prepare_all(recipe, data, progress=progress)
-    for part in parts:
-        if part.dataset.digest() != run.info["datasets"][part.dataset.name]["digest"]:
-            raise DataError(
-                f"{part.dataset.root}: dataset {part.dataset.name!r} is not the one that run {run.name} was trained on"
-            )
+    check_same(parts, run, f"run {run.name} was trained on")
     learn, check = (split_faces(parts, split, recipe) for split in ("train", "validation"))
     heads = {part.dataset.name: part.dataset.labels for part in parts}
     kept = ("schema", "files", "metrics", "seconds_in_all", "export")
